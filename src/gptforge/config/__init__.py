@@ -1,0 +1,95 @@
+"""What a user can set: one dataclass file per group of conf/, one root per command. No torch, no hydra.
+
+A config is read-only by agreement; values that follow from others are properties or arguments,
+and automatic ones stay null (what was decided is in a run's decisions.json).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from gptforge.config.data import DataConfig, TokenizerConfig
+from gptforge.config.loop import CheckpointConfig, EvalConfig, LogConfig, LoopConfig
+from gptforge.config.model import ModelConfig
+from gptforge.config.optim import OptimizerConfig, ScheduleConfig
+from gptforge.config.runtime import RuntimeConfig
+from gptforge.config.sample import SampleTokenizerConfig, SamplingConfig
+from gptforge.config.schema import MISSING, Problem, Resume, key
+
+SCHEMA_VERSION = 1
+UI = ("auto", "rich", "plain", "json", "quiet")
+
+
+@dataclass(kw_only=True, slots=True)
+class TrainConfig:
+    """gptforge train"""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    train: LoopConfig = field(default_factory=LoopConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    sample: SamplingConfig = field(default_factory=SamplingConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    seed: int = key(1337, "of initial weights, data order, dropout and samples", resume=Resume.REFUSE, ge=0, le=2**63 - 1)
+    resume: str | None = key(None, "go on with a run: latest, RUN or CHECKPOINT", resume=Resume.FREE, free_text=True)
+    resume_allow: list[str] = key([], "keys that may differ from the run that is continued", resume=Resume.FREE)
+    prompt: str = key("\n", "how the samples of a run begin", resume=Resume.FREE, free_text=True)
+    ui: str = key("auto", "what the terminal shows; auto: rich on a terminal, else plain", resume=Resume.FREE, choices=UI)
+    dry_run: bool = key(False, "show what would run and why, then stop", resume=Resume.FREE)
+
+    def problems(self) -> Iterator[Problem]:
+        if self.resume_allow and not self.resume:
+            yield Problem("resume_allow", "resume_allow is used only with resume=…", "resume=latest")
+
+
+@dataclass(kw_only=True, slots=True)
+class InfoConfig(TrainConfig):
+    """gptforge info"""
+
+    vocab_size: int | None = key(None, "count with this vocabulary; null: the data's own", resume=Resume.FREE, ge=1)
+    json: bool = key(False, "print JSON", resume=Resume.FREE)
+
+
+@dataclass(kw_only=True, slots=True)
+class SampleConfig:
+    """gptforge sample"""
+
+    ckpt: str = key("latest", "latest, best, RUN or CHECKPOINT", resume=Resume.FREE, free_text=True)
+    prompt: str | None = key(None, "how the text begins; null: a line break", resume=Resume.FREE, free_text=True)
+    prompt_file: str | None = key(
+        None, "a file with one prompt a line; - reads one prompt from stdin", resume=Resume.FREE, free_text=True
+    )
+    sample: SamplingConfig = field(default_factory=SamplingConfig)
+    tokenizer: SampleTokenizerConfig = field(default_factory=SampleTokenizerConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    seed: int = key(1337, "same seed, same text", resume=Resume.FREE, ge=0, le=2**63 - 1)
+    json: bool = key(False, "print one JSON object a sample", resume=Resume.FREE)
+
+    def problems(self) -> Iterator[Problem]:
+        if self.prompt is not None and self.prompt_file is not None:
+            yield Problem("prompt_file", "give prompt or prompt_file, not both", "prompt_file=null")
+
+
+@dataclass(kw_only=True, slots=True)
+class DoctorConfig:
+    """gptforge doctor"""
+
+    json: bool = key(False, "print JSON", resume=Resume.FREE)
+
+
+SCHEMAS: dict[str, type] = {
+    "train": TrainConfig,
+    "sample": SampleConfig,
+    "info": InfoConfig,
+    "doctor": DoctorConfig,
+}
+
+__all__ = [
+    "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "DataConfig", "DoctorConfig", "EvalConfig",
+    "InfoConfig", "LogConfig", "LoopConfig", "ModelConfig", "OptimizerConfig", "RuntimeConfig", "SampleConfig",
+    "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "TokenizerConfig", "TrainConfig",
+]  # fmt: skip

@@ -1,0 +1,41 @@
+"""What a user can set about the text and how it becomes tokens."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gptforge.config.schema import Problem, Resume, key
+
+SOURCES = ("shakespeare", "shakespeare_full", "pydoc", "files")
+
+
+@dataclass(kw_only=True, slots=True)
+class DataConfig:
+    """The text that is learnt."""
+
+    source: str = key("shakespeare", "a built-in text, or files", resume=Resume.REFUSE, choices=SOURCES)
+    path: str | None = key(
+        None, "with source=files: a UTF-8 text file, or a folder of them", resume=Resume.FREE, free_text=True
+    )
+    val_fraction: float = key(0.1, "share of the text, at its end, kept for validation", resume=Resume.REFUSE, gt=0, lt=1)
+    shuffle: bool = key(True, "read the windows of an epoch in random order", resume=Resume.REFUSE)
+
+    def problems(self) -> Iterator[Problem]:
+        if self.source == "files" and not self.path:
+            yield Problem("data.path", "data=files needs data.path", "data=PATH (a text file, or a folder of text files)")
+        if self.source != "files" and self.path:
+            yield Problem(
+                "data.path", f"data.path is used only with data=files, not with {self.source}", f"data={self.path}"
+            )
+
+
+@dataclass(kw_only=True, slots=True)
+class TokenizerConfig:
+    """How text becomes numbers."""
+
+    kind: str = key("char", "one token a character, or one a byte", resume=Resume.REFUSE, choices=("char", "byte"))
+    unknown: str = key(
+        "error",
+        "a character that the vocabulary lacks: stop, leave it out, or put a stand-in",
+        resume=Resume.FREE,
+        choices=("error", "skip", "replace"),
+    )

@@ -1,0 +1,86 @@
+"""What a user can set about the training loop: its length, batches, evaluations, checkpoints and log lines."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gptforge.config.schema import Problem, Resume, key
+from gptforge.config.units import duration, steps_or_duration
+
+TRAJECTORY = Resume.UNLESS_ALLOWED
+
+
+@dataclass(kw_only=True, slots=True)
+class LoopConfig:
+    """The training loop. Its length is one of steps, epochs, tokens and time."""
+
+    steps: int | None = key(None, "length in optimizer steps; null, and no other length: 2000", resume=TRAJECTORY, ge=1)
+    epochs: float | None = key(None, "length in passes over the training text", resume=TRAJECTORY, gt=0)
+    tokens: int | None = key(None, "length in training tokens", resume=TRAJECTORY, ge=1)
+    time: str | None = key(
+        None,
+        "length in wall-clock time: 90s, 3m, 1h30m; the schedule is fitted to it",
+        resume=TRAJECTORY,
+        parse=duration,
+        type_name="duration|null",
+    )
+    stop_after: str | None = key(
+        None,
+        "stop earlier, resumable (exit 75), after so many steps (200) or so long (10m); the schedule stays",
+        resume=Resume.FREE,
+        parse=steps_or_duration,
+        type_name="steps|duration|null",
+    )
+    batch_size: int = key(16, "sequences in one optimizer step, over all micro-batches", resume=TRAJECTORY, ge=1)
+    micro_batch_size: int | None = key(
+        None, "sequences computed at once; null: as many as memory allows", resume=Resume.ALLOW, ge=1
+    )
+    grad_accum: int | None = key(None, "micro-batches in one optimizer step; null: follows", resume=Resume.ALLOW, ge=1)
+    grad_clip: float = key(1.0, "largest norm of the gradient; 0: no clipping", resume=TRAJECTORY, ge=0)
+    early_stop_patience: int | None = key(
+        None, "end after so many evaluations without a better val_loss; null: never", resume=Resume.ALLOW, ge=1
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        lengths = [name for name in ("steps", "epochs", "tokens", "time") if getattr(self, name) is not None]
+        if len(lengths) > 1:
+            yield Problem(
+                f"train.{lengths[1]}",
+                "a run has one length, here are " + " and ".join(f"train.{n}={getattr(self, n)}" for n in lengths),
+                " ".join(f"train.{n}=null" for n in lengths[1:]),
+            )
+        micro, accum = self.micro_batch_size, self.grad_accum
+        if micro and accum and micro * accum != self.batch_size:
+            yield Problem(
+                "train.grad_accum",
+                f"train.micro_batch_size={micro} times train.grad_accum={accum} is not train.batch_size={self.batch_size}",
+                f"train.batch_size={micro * accum}, or leave one of the three out",
+            )
+        for name, value in (("micro_batch_size", micro), ("grad_accum", accum)):
+            if value and self.batch_size % value:
+                yield Problem(
+                    f"train.{name}",
+                    f"train.batch_size={self.batch_size} is not a multiple of train.{name}={value}",
+                    f"train.batch_size={-(-self.batch_size // value) * value}",
+                )
+
+
+@dataclass(kw_only=True, slots=True)
+class EvalConfig:
+    """Evaluation on the whole validation split."""
+
+    every: int | None = key(None, "steps between evaluations; null: ten in a run", resume=Resume.FREE, ge=1)
+
+
+@dataclass(kw_only=True, slots=True)
+class CheckpointConfig:
+    """Checkpoints."""
+
+    every: int | None = key(None, "steps between checkpoints; null: at each evaluation", resume=Resume.FREE, ge=1)
+    keep: int = key(2, "how many of the newest to keep, beside the best", resume=Resume.FREE, ge=1)
+
+
+@dataclass(kw_only=True, slots=True)
+class LogConfig:
+    """Log lines."""
+
+    every: int | None = key(None, "steps between records in metrics.jsonl; null: 200 in a run", resume=Resume.FREE, ge=1)

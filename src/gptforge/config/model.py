@@ -1,0 +1,127 @@
+"""What a user can set about the model. The vocabulary size is the tokenizer's, so it is not here."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from gptforge.config.schema import Problem, Resume, key
+
+IDENTITY = Resume.REFUSE
+DROPOUT = Resume.UNLESS_ALLOWED
+
+
+@dataclass(kw_only=True, slots=True)
+class AttentionConfig:
+    """Causal self-attention."""
+
+    n_kv_head: int | None = key(None, "key/value heads (grouped-query attention); null: n_head", resume=IDENTITY, ge=1)
+    head_dim: int | None = key(None, "width of a head; null: n_embd / n_head", resume=IDENTITY, ge=1)
+    qk_norm: bool = key(False, "normalise queries and keys (RMS) before their product", resume=IDENTITY)
+    window: int | None = key(None, "look back at most this many tokens; null: all", resume=IDENTITY, ge=1)
+    dropout: float = key(
+        0.0, "dropout of attention weights; above 0 the fused kernel is off, which is slow", resume=DROPOUT, ge=0, lt=1
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class MLPConfig:
+    """The feed-forward layer."""
+
+    kind: str = key("gelu", "activation (swiglu has a gate)", resume=IDENTITY, choices=("gelu", "swiglu", "relu2"))
+    width: int | None = key(
+        None, "hidden width; null: 4 n_embd (swiglu: 8/3 n_embd, rounded up to 64)", resume=IDENTITY, ge=1
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class NormConfig:
+    """Normalisation."""
+
+    kind: str = key("layernorm", "kind of normalisation", resume=IDENTITY, choices=("layernorm", "rmsnorm"))
+    eps: float = key(1e-5, "added to the variance", resume=IDENTITY, gt=0)
+    place: str = key(
+        "pre", "before each layer (GPT-2) or after the residual sum (GPT-1)", resume=IDENTITY, choices=("pre", "post")
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class RopeConfig:
+    """Rotary positions; used with position=rope."""
+
+    theta: float = key(10_000.0, "base of the wavelengths", resume=IDENTITY, gt=1)
+    fraction: float = key(1.0, "share of each head that is rotated", resume=IDENTITY, gt=0, le=1)
+
+
+@dataclass(kw_only=True, slots=True)
+class ModelConfig:
+    """The decoder-only transformer."""
+
+    n_layer: int = key(4, "number of blocks", resume=IDENTITY, ge=1)
+    n_head: int = key(4, "attention heads in a block", resume=IDENTITY, ge=1)
+    n_embd: int = key(128, "width of the residual stream", resume=IDENTITY, ge=1)
+    block_size: int = key(256, "context length in tokens", resume=IDENTITY, ge=2)
+    dropout: float = key(0.0, "dropout of embeddings and residual branches", resume=DROPOUT, ge=0, lt=1)
+    bias: bool = key(False, "biases in linear layers and layernorms", resume=IDENTITY)
+    tie_embeddings: bool = key(True, "one matrix for token embedding and output", resume=IDENTITY)
+    position: str = key("rope", "how positions are told", resume=IDENTITY, choices=("learned", "rope", "none"))
+    parallel_residual: bool = key(False, "attention and MLP side by side (GPT-J)", resume=IDENTITY)
+    logit_softcap: float | None = key(None, "bound c of the logits, c tanh(x/c); null: none", resume=IDENTITY, gt=0)
+    init_std: float = key(0.02, "standard deviation of the initial weights", resume=IDENTITY, gt=0)
+    init_residual: str = key(
+        "scaled",
+        "initial output projections of the branches: scaled by 1/sqrt(2 n_layer) (GPT-2), full, or zero",
+        resume=IDENTITY,
+        choices=("scaled", "full", "zero"),
+    )
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
+    mlp: MLPConfig = field(default_factory=MLPConfig)
+    norm: NormConfig = field(default_factory=NormConfig)
+    rope: RopeConfig = field(default_factory=RopeConfig)
+
+    @property
+    def head_dim(self) -> int:
+        return self.attention.head_dim or self.n_embd // self.n_head
+
+    @property
+    def n_kv_head(self) -> int:
+        return self.attention.n_kv_head or self.n_head
+
+    @property
+    def mlp_width(self) -> int:
+        if self.mlp.width:
+            return self.mlp.width
+        if self.mlp.kind == "swiglu":  # two thirds, so that three matrices cost what two did
+            return -(-8 * self.n_embd // 3 // 64) * 64
+        return 4 * self.n_embd
+
+    @property
+    def rotary_dim(self) -> int:
+        """How many of a head's dimensions are rotated: even."""
+        return int(self.head_dim * self.rope.fraction) // 2 * 2
+
+    def problems(self) -> Iterator[Problem]:
+        if self.attention.head_dim is None and self.n_embd % self.n_head:
+            near = min(divisors(self.n_embd), key=lambda d: (abs(d - self.n_head), d))
+            yield Problem(
+                "model.n_embd",
+                f"model.n_embd={self.n_embd} is not divisible by model.n_head={self.n_head}",
+                f"model.n_head={near}, or model.attention.head_dim=… to set the width of a head apart",
+            )
+        elif self.position == "rope" and self.rotary_dim < 2:
+            yield Problem("model.rope.fraction", f"no part of a head of {self.head_dim} can be rotated", "position=none")
+        if self.n_head % self.n_kv_head:
+            near = min(divisors(self.n_head), key=lambda d: abs(d - self.n_kv_head))
+            yield Problem(
+                "model.attention.n_kv_head",
+                f"model.n_head={self.n_head} is not divisible by model.attention.n_kv_head={self.n_kv_head}",
+                f"model.attention.n_kv_head={near}",
+            )
+        if self.parallel_residual and self.norm.place == "post":
+            yield Problem(
+                "model.parallel_residual",
+                "model.parallel_residual=true needs norms before the layers (model.norm.place=pre)",
+                "model.norm.place=pre",
+            )
+
+
+def divisors(n: int) -> list[int]:
+    return [d for d in range(1, n + 1) if n % d == 0]

@@ -1,0 +1,21 @@
+"""What a user can set about the machine. null means: chosen by what is found, and said."""
+
+from dataclasses import dataclass
+
+from gptforge.config.schema import Resume, key
+
+
+@dataclass(kw_only=True, slots=True)
+class RuntimeConfig:
+    """The machine."""
+
+    device: str | None = key(None, "where to compute; null: the best there is", resume=Resume.ALLOW, choices=("cpu", "cuda", "mps"))
+    dtype: str | None = key(
+        None,
+        "number format of matrix products; null: bfloat16 where the hardware has it",
+        resume=Resume.UNLESS_ALLOWED,
+        choices=("float32", "bfloat16"),
+    )
+    compile: bool | None = key(None, "torch.compile; null: on CUDA only", resume=Resume.ALLOW)
+    threads: int | None = key(None, "CPU threads; null: one a core", resume=Resume.ALLOW, ge=1)
+    deterministic: bool = key(False, "refuse operations without a deterministic form", resume=Resume.ALLOW)

@@ -1,0 +1,105 @@
+"""Errors whose message is meant for the user, one exit code each; knows nothing of who shows them.
+
+Every message says what is wrong, then where it comes from and what to type instead. Anything
+that is not one of these is a bug of ours: it exits with 1 and leaves a traceback in train.log.
+"""
+
+import errno
+from collections.abc import Sequence
+
+EXIT_DONE = 0
+EXIT_BUG = 1
+EXIT_STOPPED = 75  # EX_TEMPFAIL: "try again later", which batch systems read as "requeue me"
+EXIT_INTERRUPTED = 130
+
+MAX_LINES = 8
+
+
+class UserError(Exception):
+    """Something the user can mend.
+
+    `what` names the fault and the value; `where` the file, key or place; `fix` what to type.
+    """
+
+    exit_code = 2
+    kind = "error"
+
+    def __init__(self, what: str, *, where: str = "", fix: str | Sequence[str] = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.fixes = [fix] if isinstance(fix, str) else list(fix)
+
+    def __str__(self) -> str:
+        lines = [f"{self.kind}: {self.what}"]
+        if self.where:
+            lines.append(f"  where: {self.where}")
+        lines += [f"  try:   {fix}" for fix in self.fixes if fix]
+        return "\n".join("\n".join(lines).splitlines()[:MAX_LINES])
+
+
+class ConfigError(UserError):
+    """A key, value, option or combination that cannot be."""
+
+    kind = "config error"
+
+
+class UsageError(UserError):
+    """A command line that cannot be understood."""
+
+    kind = "usage error"
+
+
+class DataError(UserError):
+    """A text or tokenizer that cannot be used."""
+
+    exit_code = 3
+    kind = "data error"
+
+
+class CheckpointError(UserError):
+    """A run or checkpoint that is missing, damaged or of another kind."""
+
+    exit_code = 4
+    kind = "checkpoint error"
+
+
+class ResourceError(UserError):
+    """Not enough disk or memory, or no right to write."""
+
+    exit_code = 5
+    kind = "resource error"
+
+
+class NumericalError(UserError):
+    """A loss or gradient that is not finite."""
+
+    exit_code = 6
+    kind = "numerical error"
+
+
+class LockedError(UserError):
+    """Another process is using the run."""
+
+    exit_code = 7
+    kind = "locked"
+
+
+class Stopped(Exception):
+    """The run was stopped early, by a signal or `train.stop_after`, and can be resumed."""
+
+    exit_code = EXIT_STOPPED
+
+
+def from_os_error(error: OSError, doing: str) -> UserError:
+    """The UserError that says what an OSError means to the person at the keyboard."""
+    reason = error.strerror or str(error)
+    where = str(error.filename) if error.filename else ""
+    fixes = {
+        "ENOSPC": "free some space, or put the run elsewhere: hydra.run.dir=OTHER/DISK/run",
+        "EDQUOT": "free some of your quota, or put the run elsewhere: hydra.run.dir=OTHER/DISK/run",
+        "EACCES": "choose a folder you may write to: hydra.run.dir=PATH (runs), GPTFORGE_CACHE=PATH (cache)",
+        "EROFS": "choose a folder you may write to: hydra.run.dir=PATH (runs), GPTFORGE_CACHE=PATH (cache)",
+    }
+    name = errno.errorcode.get(error.errno or 0, "")
+    return ResourceError(f"{doing}: {reason}", where=where, fix=fixes.get(name, ""))
