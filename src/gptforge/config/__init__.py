@@ -34,11 +34,15 @@ class TrainConfig:
     log: LogConfig = field(default_factory=LogConfig)
     sample: SamplingConfig = field(default_factory=SamplingConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
-    seed: int = key(1337, "of initial weights, data order, dropout and samples", resume=Resume.REFUSE, ge=0, le=2**63 - 1)
+    seed: int = key(
+        1337, "of initial weights, data order, dropout and samples", resume=Resume.REFUSE, ge=0, le=2**63 - 1
+    )
     resume: str | None = key(None, "go on with a run: latest, RUN or CHECKPOINT", resume=Resume.FREE, free_text=True)
     resume_allow: list[str] = key([], "keys that may differ from the run that is continued", resume=Resume.FREE)
     prompt: str = key("\n", "how the samples of a run begin", resume=Resume.FREE, free_text=True)
-    ui: str = key("auto", "what the terminal shows; auto: rich on a terminal, else plain", resume=Resume.FREE, choices=UI)
+    ui: str = key(
+        "auto", "what the terminal shows; auto: rich on a terminal, else plain", resume=Resume.FREE, choices=UI
+    )
     dry_run: bool = key(False, "show what would run and why, then stop", resume=Resume.FREE)
 
     def problems(self) -> Iterator[Problem]:

@@ -16,12 +16,16 @@ class DataConfig:
     path: str | None = key(
         None, "with source=files: a UTF-8 text file, or a folder of them", resume=Resume.FREE, free_text=True
     )
-    val_fraction: float = key(0.1, "share of the text, at its end, kept for validation", resume=Resume.REFUSE, gt=0, lt=1)
+    val_fraction: float = key(
+        0.1, "share of the text, at its end, kept for validation", resume=Resume.REFUSE, gt=0, lt=1
+    )
     shuffle: bool = key(True, "read the windows of an epoch in random order", resume=Resume.REFUSE)
 
     def problems(self) -> Iterator[Problem]:
         if self.source == "files" and not self.path:
-            yield Problem("data.path", "data=files needs data.path", "data=PATH (a text file, or a folder of text files)")
+            yield Problem(
+                "data.path", "data=files needs data.path", "data=PATH (a text file, or a folder of text files)"
+            )
         if self.source != "files" and self.path:
             yield Problem(
                 "data.path", f"data.path is used only with data=files, not with {self.source}", f"data={self.path}"

@@ -83,4 +83,6 @@ class CheckpointConfig:
 class LogConfig:
     """Log lines."""
 
-    every: int | None = key(None, "steps between records in metrics.jsonl; null: 200 in a run", resume=Resume.FREE, ge=1)
+    every: int | None = key(
+        None, "steps between records in metrics.jsonl; null: 200 in a run", resume=Resume.FREE, ge=1
+    )

@@ -107,7 +107,9 @@ class ModelConfig:
                 f"model.n_head={near}, or model.attention.head_dim=… to set the width of a head apart",
             )
         elif self.position == "rope" and self.rotary_dim < 2:
-            yield Problem("model.rope.fraction", f"no part of a head of {self.head_dim} can be rotated", "position=none")
+            yield Problem(
+                "model.rope.fraction", f"no part of a head of {self.head_dim} can be rotated", "position=none"
+            )
         if self.n_head % self.n_kv_head:
             near = min(divisors(self.n_head), key=lambda d: abs(d - self.n_kv_head))
             yield Problem(

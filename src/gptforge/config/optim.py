@@ -15,7 +15,9 @@ class OptimizerConfig:
     kind: str = key("adamw", "optimizer", resume=TRAJECTORY, choices=("adamw",))
     lr: float = key(3e-3, "peak learning rate", resume=TRAJECTORY, gt=0)
     betas: list[float] = key([0.9, 0.95], "decay rates of the two moments", resume=TRAJECTORY, ge=0, lt=1)
-    weight_decay: float = key(0.1, "decoupled weight decay of matrices (not of norms and biases)", resume=TRAJECTORY, ge=0)
+    weight_decay: float = key(
+        0.1, "decoupled weight decay of matrices (not of norms and biases)", resume=TRAJECTORY, ge=0
+    )
     eps: float = key(1e-8, "added to the root of the second moment", resume=TRAJECTORY, gt=0)
 
     def problems(self) -> Iterator[Problem]:
@@ -31,5 +33,7 @@ class ScheduleConfig:
         "cosine", "shape after the warm-up", resume=TRAJECTORY, choices=("cosine", "linear", "wsd", "constant")
     )
     warmup_steps: int = key(100, "steps of linear warm-up (at most a tenth of the run)", resume=TRAJECTORY, ge=0)
-    decay_fraction: float = key(0.2, "with wsd: the last share of the run, in which lr decays", resume=TRAJECTORY, gt=0, le=1)
+    decay_fraction: float = key(
+        0.2, "with wsd: the last share of the run, in which lr decays", resume=TRAJECTORY, gt=0, le=1
+    )
     min_lr_fraction: float = key(0.0, "lr at the end, as a share of the peak", resume=TRAJECTORY, ge=0, le=1)

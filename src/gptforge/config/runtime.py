@@ -9,7 +9,9 @@ from gptforge.config.schema import Resume, key
 class RuntimeConfig:
     """The machine."""
 
-    device: str | None = key(None, "where to compute; null: the best there is", resume=Resume.ALLOW, choices=("cpu", "cuda", "mps"))
+    device: str | None = key(
+        None, "where to compute; null: the best there is", resume=Resume.ALLOW, choices=("cpu", "cuda", "mps")
+    )
     dtype: str | None = key(
         None,
         "number format of matrix products; null: bfloat16 where the hardware has it",

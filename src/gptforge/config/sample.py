@@ -26,7 +26,9 @@ class SamplingConfig:
 
     def problems(self) -> Iterator[Problem]:
         if "" in self.stop:
-            yield Problem("sample.stop", "sample.stop has an empty text, which would end every sample", "sample.stop=[]")
+            yield Problem(
+                "sample.stop", "sample.stop has an empty text, which would end every sample", "sample.stop=[]"
+            )
         if self.stream and self.num_samples > 1:
             yield Problem("sample.stream", "sample.stream=true shows one sample only", "sample.num_samples=1")
 

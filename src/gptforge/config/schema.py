@@ -203,9 +203,11 @@ def _convert(leaf: Leaf, value: Any) -> Any:
         if allows_none(leaf.type):
             return None
         raise ValueError(f"null is not allowed here, this is {_article(leaf.type_name)}")
-    kinds = [t for t in typing.get_args(leaf.type) if t is not type(None)] if isinstance(
-        leaf.type, types.UnionType
-    ) else [leaf.type]
+    kinds = (
+        [t for t in typing.get_args(leaf.type) if t is not type(None)]
+        if isinstance(leaf.type, types.UnionType)
+        else [leaf.type]
+    )
     converted = _as(kinds[0], value)
     if meta.get("choices") and converted not in meta["choices"]:
         near = difflib.get_close_matches(str(converted), meta["choices"], 1, 0.5)
@@ -294,7 +296,6 @@ def shown(value: Any) -> str:
     if isinstance(value, str):
         return value if len(value) <= 60 else value[:57] + "..."
     return f"{value:g}" if isinstance(value, float) else str(value)
-
 
 
 def _article(noun: str) -> str:

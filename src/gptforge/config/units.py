@@ -10,7 +10,11 @@ def duration(text: str) -> float:
     """Seconds in '90', '90s', '3m', '1.5h' or '1h30m'. Raises ValueError for anything else, and for 0."""
     squeezed = text.replace(" ", "").lower()
     parts = _PART.findall(squeezed)
-    if not parts or "".join(n + unit for n, unit in parts) != squeezed or (len(parts) > 1 and "" in dict(parts).values()):
+    if (
+        not parts
+        or "".join(n + unit for n, unit in parts) != squeezed
+        or (len(parts) > 1 and "" in dict(parts).values())
+    ):
         raise ValueError("a duration is needed, such as 90s, 3m or 1h30m")
     seconds = sum(float(n) * SECONDS[unit] for n, unit in parts)
     if not 0 < seconds < 1e9:
