@@ -52,7 +52,7 @@ class LoopConfig:
         if micro and accum and micro * accum != self.batch_size:
             yield Problem(
                 "train.grad_accum",
-                f"train.micro_batch_size={micro} times train.grad_accum={accum} is not train.batch_size={self.batch_size}",
+                f"train.micro_batch_size={micro} x train.grad_accum={accum} is not train.batch_size={self.batch_size}",
                 f"train.batch_size={micro * accum}, or leave one of the three out",
             )
         for name, value in (("micro_batch_size", micro), ("grad_accum", accum)):

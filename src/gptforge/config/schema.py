@@ -136,8 +136,7 @@ def build(schema: type[C], tree: Mapping[str, Any], where: Callable[[str], str] 
     """
     problems: list[Problem] = []
     config = _build(schema, tree, "", problems)
-    if not problems:
-        problems = list(_rules(config, ""))
+    problems += _rules(config, "", {p.key for p in problems})
     if problems:
         raise config_error(problems, where)
     return config
@@ -174,12 +173,16 @@ def _build(schema: type[C], tree: Any, prefix: str, problems: list[Problem]) -> 
     return schema(**values)
 
 
-def _rules(config: Any, prefix: str) -> Iterator[Problem]:
-    """The cross-field rules of a config and its sections."""
+def _rules(config: Any, prefix: str, wrong: set[str]) -> list[Problem]:
+    """The broken cross-field rules of a config and its sections; a section with a wrong key is not asked."""
+    found: list[Problem] = []
     for f in fields(config):
         if is_dataclass(f.type):
-            yield from _rules(getattr(config, f.name), f"{prefix}{f.name}.")
-    yield from getattr(config, "problems", lambda: ())()
+            found += _rules(getattr(config, f.name), f"{prefix}{f.name}.", wrong)
+    own = [k for k in wrong if k.startswith(prefix) and (prefix or "." not in k)]
+    if hasattr(config, "problems") and not own:
+        found += config.problems()
+    return found
 
 
 def checked(leaf: Leaf, value: Any, problems: list[Problem]) -> Any:

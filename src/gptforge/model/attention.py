@@ -1,0 +1,61 @@
+"""Causal self-attention; knows neither what the tokens are nor which block it sits in but by number."""
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gptforge.config import ModelConfig
+from gptforge.model.cache import KVCache
+from gptforge.model.parts import Linear, Rotary, rotate
+
+
+class Context(NamedTuple):
+    """What all layers of one forward pass share.
+
+    `rotary` is None without RoPE; `mask` is None where `masks.causal_mask` says that none is needed.
+    """
+
+    rotary: Rotary | None
+    mask: Tensor | None
+    cache: KVCache | None
+
+
+class Attention(nn.Module):
+    """Self-attention (Vaswani et al. 2017) of n_head heads over n_kv_head keys and values (GQA, Ainslie et al. 2023).
+
+    The rows of `qkv` are all queries, then all keys, then all values, head after head. With
+    qk_norm (Henry et al. 2020) each query and key is divided by its root mean square before
+    it is rotated; that norm has no weights, so queries and keys go through it together.
+    """
+
+    def __init__(self, cfg: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.n_head, self.n_kv_head, self.head_dim = cfg.n_head, cfg.n_kv_head, cfg.head_dim
+        self.qk_norm_eps = cfg.norm.eps if cfg.attention.qk_norm else None
+        self.dropout = cfg.attention.dropout
+        self.qkv = Linear(cfg.n_embd, (self.n_head + 2 * self.n_kv_head) * self.head_dim, cfg.bias)
+        self.proj = Linear(self.n_head * self.head_dim, cfg.n_embd, cfg.bias)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        """(B, T, n_embd) to (B, T, n_embd); with a cache the tokens before are seen too."""
+        B, T, _ = x.shape
+        heads = self.qkv(x).view(B, T, -1, self.head_dim)
+        qk, v = heads.split((self.n_head + self.n_kv_head, self.n_kv_head), dim=2)
+        if self.qk_norm_eps is not None:
+            qk = F.rms_norm(qk, (self.head_dim,), eps=self.qk_norm_eps)
+        if context.rotary is not None:
+            qk = rotate(qk, context.rotary)
+        q, k = qk.transpose(1, 2).split((self.n_head, self.n_kv_head), dim=1)
+        v = v.transpose(1, 2)
+        if context.cache is not None:
+            k, v = context.cache.append(self.layer, k, v)
+        y = F.scaled_dot_product_attention(
+            q, k, v,
+            attn_mask=context.mask,
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=context.mask is None and T > 1,
+            enable_gqa=self.n_kv_head != self.n_head,
+        )  # fmt: skip
+        return self.proj(y.transpose(1, 2).reshape(B, T, -1))

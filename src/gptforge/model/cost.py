@@ -1,0 +1,104 @@
+"""What a model costs: parameters, arithmetic, memory. Formulas over the config alone: no torch, no model is built."""
+
+from gptforge.config import ModelConfig
+
+BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+
+# The loss makes at most this many logits at once: 256 MiB in float32.
+LOGITS_AT_ONCE = 2**26
+
+
+def count_parameters(cfg: ModelConfig, vocab_size: int) -> dict[str, int]:
+    """Parameters per part; their sum is the model's count. A tied head has none of its own."""
+    return {
+        "token_embedding": vocab_size * cfg.n_embd,
+        "positions": cfg.block_size * cfg.n_embd if cfg.position == "learned" else 0,
+        "attention": cfg.n_layer * (_attention_matrices(cfg) + cfg.bias * (_qkv_width(cfg) + cfg.n_embd)),
+        "mlp": cfg.n_layer * (_mlp_matrices(cfg) + cfg.bias * (_mlp_inputs(cfg) * cfg.mlp_width + cfg.n_embd)),
+        "norms": _norms(cfg) * cfg.n_embd * (2 if cfg.bias and cfg.norm.kind == "layernorm" else 1),
+        "head": 0 if cfg.tie_embeddings else vocab_size * cfg.n_embd,
+    }
+
+
+def flops_per_token(cfg: ModelConfig, vocab_size: int, context: int | None = None) -> int:
+    """Floating-point operations of training on one token, forward and backward.
+
+    The estimate of PaLM (Chowdhery et al. 2022, appendix B): 6 N + 12 n_layer n_head head_dim T,
+    with N the parameters of all matrix products, the head's included even when its matrix is
+    tied; looking up embeddings, norms and activations count nothing. T is `context` (None:
+    block_size), at most the window; the half of the scores that a causal mask hides is counted,
+    as is usual, so a kernel that skips it shows a higher share of the peak.
+    """
+    seen = min(context or cfg.block_size, cfg.attention.window or cfg.block_size)
+    return 6 * _products(cfg, vocab_size) + 12 * cfg.n_layer * cfg.n_head * cfg.head_dim * seen
+
+
+def training_memory(cfg: ModelConfig, vocab_size: int, batch: int, dtype: str) -> dict[str, int]:
+    """Bytes that training on `batch` sequences of block_size tokens holds, per kind.
+
+    Weights, gradients and Adam's two moments are float32; `dtype` is what autocast computes in
+    (float32: no autocast) and makes copies of the matrices in. Activations are an estimate: what
+    the eager layers keep for the backward pass on a CPU, counted by reading them; kernels that
+    fuse keep less, and the allocator's slack is not in it.
+    """
+    parameters = sum(count_parameters(cfg, vocab_size).values())
+    rows, size = batch * cfg.block_size, BYTES[dtype]
+    copies = size * _products(cfg, vocab_size) if size < 4 else 0
+    return {
+        "weights": 4 * parameters + copies,
+        "gradients": 4 * parameters,
+        "adam_moments": 8 * parameters,
+        "activations": rows * (cfg.n_layer * _kept_by_block(cfg, size) + 4 * 2 * cfg.n_embd),  # and the last norm
+        # In float32: the logits, their log-probabilities and their gradient.
+        "logits": 3 * 4 * min(rows * vocab_size, LOGITS_AT_ONCE),
+    }
+
+
+def cache_bytes(cfg: ModelConfig, batch: int, dtype: str, length: int | None = None) -> int:
+    """Bytes of the key/value cache for `batch` sequences of `length` tokens (None: block_size)."""
+    return 2 * cfg.n_layer * batch * cfg.n_kv_head * (length or cfg.block_size) * cfg.head_dim * BYTES[dtype]
+
+
+def _kept_by_block(cfg: ModelConfig, size: int) -> int:
+    """Bytes per token that one block keeps for the backward pass; `size` is that of a computed value.
+
+    The residual stream is float32, and so is what RMS norms keep, whatever autocast computes in.
+    """
+    queries, keys = cfg.n_head * cfg.head_dim, cfg.n_kv_head * cfg.head_dim
+    norms = 1 if cfg.parallel_residual else 2
+    streams = norms * (2 if cfg.norm.kind == "rmsnorm" else 1)  # a norm's input; RMS also keeps it scaled
+    values = norms * cfg.n_embd  # the norms' outputs, which the matrices read
+    values += _qkv_width(cfg) + queries  # qkv, and what the heads found
+    values += (queries + keys) * (cfg.position == "rope")
+    values += cfg.mlp_width * (4 if cfg.mlp.kind == "swiglu" else 2)  # before and after activation and gate
+    values += 2 * cfg.n_embd * (cfg.dropout > 0)  # dropout masks
+    if cfg.attention.dropout:  # no fused kernel: the weights of all pairs exist, as do their masks
+        values += 3 * cfg.n_head * cfg.block_size
+    upcast = (queries + keys) * (cfg.attention.qk_norm and size < 4)
+    return 4 * (streams * cfg.n_embd + upcast) + size * values
+
+
+def _products(cfg: ModelConfig, vocab_size: int) -> int:
+    """Weights of all matrix products that a token passes through, the head's included even if tied."""
+    return cfg.n_layer * (_attention_matrices(cfg) + _mlp_matrices(cfg)) + vocab_size * cfg.n_embd
+
+
+def _qkv_width(cfg: ModelConfig) -> int:
+    return (cfg.n_head + 2 * cfg.n_kv_head) * cfg.head_dim
+
+
+def _attention_matrices(cfg: ModelConfig) -> int:
+    return cfg.n_embd * (_qkv_width(cfg) + cfg.n_head * cfg.head_dim)
+
+
+def _mlp_inputs(cfg: ModelConfig) -> int:
+    """Matrices that read the MLP's input: a gated one has two."""
+    return 2 if cfg.mlp.kind == "swiglu" else 1
+
+
+def _mlp_matrices(cfg: ModelConfig) -> int:
+    return (_mlp_inputs(cfg) + 1) * cfg.n_embd * cfg.mlp_width
+
+
+def _norms(cfg: ModelConfig) -> int:
+    return cfg.n_layer * (1 if cfg.parallel_residual else 2) + (cfg.norm.place == "pre")

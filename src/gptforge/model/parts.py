@@ -1,0 +1,105 @@
+"""The small parts of a block, chosen by name: norms, feed-forward, rotary positions. They do not know each other."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gptforge.config import ModelConfig
+
+
+class Linear(nn.Linear):
+    """A linear layer whose weights are unset until `Transformer.init_weights` fills them."""
+
+    def reset_parameters(self) -> None:
+        """Draw nothing: building a model must not move the global random state."""
+
+
+class Embedding(nn.Embedding):
+    """An embedding whose rows are unset until `Transformer.init_weights` fills them."""
+
+    def reset_parameters(self) -> None:
+        """Draw nothing, as in `Linear`."""
+
+
+def layernorm(cfg: ModelConfig) -> nn.Module:
+    """Layer normalisation (Ba et al. 2016), with a bias where the linear layers have one."""
+    return nn.LayerNorm(cfg.n_embd, cfg.norm.eps, bias=cfg.bias)
+
+
+def rmsnorm(cfg: ModelConfig) -> nn.Module:
+    """Root mean square normalisation (Zhang and Sennrich 2019); it never has a bias."""
+    return nn.RMSNorm(cfg.n_embd, cfg.norm.eps)
+
+
+NORMS: dict[str, Callable[[ModelConfig], nn.Module]] = {"layernorm": layernorm, "rmsnorm": rmsnorm}
+
+
+def make_norm(cfg: ModelConfig) -> nn.Module:
+    """The configured norm over the last dimension, (..., n_embd) to the same shape."""
+    return NORMS[cfg.norm.kind](cfg)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """GELU (Hendrycks and Gimpel 2016) by its tanh formula, which GPT-1 to GPT-3 were trained with."""
+    return F.gelu(x, approximate="tanh")
+
+
+def relu2(x: Tensor) -> Tensor:
+    """The squared ReLU of Primer (So et al. 2021)."""
+    return F.relu(x).square()
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": gelu, "relu2": relu2, "swiglu": F.silu}
+GATED = ("swiglu",)
+
+
+class MLP(nn.Module):
+    """The feed-forward layer, (..., n_embd) to the same shape.
+
+    gelu and relu2: proj(act(fc(x))). swiglu (Shazeer 2020): proj(silu(gate(x)) * fc(x)).
+    """
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[cfg.mlp.kind]
+        self.gate = Linear(cfg.n_embd, cfg.mlp_width, cfg.bias) if cfg.mlp.kind in GATED else None
+        self.fc = Linear(cfg.n_embd, cfg.mlp_width, cfg.bias)
+        self.proj = Linear(cfg.mlp_width, cfg.n_embd, cfg.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.fc(x)
+        hidden = self.activation(hidden) if self.gate is None else self.activation(self.gate(x)) * hidden
+        return self.proj(hidden)
+
+
+Rotary = tuple[Tensor, Tensor]
+
+
+def rotary_table(positions: Tensor, dim: int, theta: float) -> Rotary:
+    """Cosines and sines of RoPE (Su et al. 2021) for integer positions.
+
+    `dim` (even) is how many dimensions of a head are rotated; pair i turns by
+    position * theta ** (-2 i / dim) radians. Positions of shape (..., T) give two float32 tables
+    of shape (..., T, 1, dim / 2), whose axis of one stands for the heads.
+
+    It is computed at each forward pass instead of kept: a buffer made on the meta device would
+    hold no values, and the cost is that of one row per token.
+    """
+    frequency = theta ** (-torch.arange(0, dim, 2, device=positions.device, dtype=torch.float32) / dim)
+    angle = positions[..., None, None].float() * frequency
+    return angle.cos(), angle.sin()
+
+
+def rotate(x: Tensor, table: Rotary) -> Tensor:
+    """Rotate the first dimensions of each head, (..., T, heads, head_dim) to the same shape and dtype.
+
+    The pairs are (i, i + dim / 2), the half-split order of GPT-NeoX and of Hugging Face's Llama
+    weights; not the interleaved (2 i, 2 i + 1) of GPT-J. Dimensions past the table stay as they are.
+    """
+    # The angles are exact in float32; only their cosines and sines are rounded to the dtype of the heads.
+    cos, sin = (t.to(x.dtype) for t in table)
+    half = cos.size(-1)
+    first, second, rest = x.split((half, half, x.size(-1) - 2 * half), dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin, rest), dim=-1)

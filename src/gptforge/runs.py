@@ -1,0 +1,293 @@
+"""One run directory: its name, its files, its claim and its lock. Knows no torch and not what the files mean.
+
+runs/2026-11-23_10-41-07_shakespeare_small/
+  config.json decisions.json overrides.txt env.json metrics.jsonl metrics.csv train.log
+  samples/ checkpoints/ loss.svg summary.json .lock
+runs/latest      the name of the newest run, a text file
+"""
+
+import contextlib
+import difflib
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gptforge.errors import CheckpointError, LockedError, UsageError, from_os_error
+
+RUNS = Path("runs")
+STEP_DIR = re.compile(r"step-(\d+)")
+CLAIM = "config.json"  # whoever creates it exclusively owns the directory
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """How a command was called: what was typed, the option chosen in each group, the run directory if one was given."""
+
+    typed: list[str] = field(default_factory=list)
+    choices: Mapping[str, str] = field(default_factory=dict)
+    directory: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The names in one run directory. `create` makes a new one, `find` opens one that is there."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / CLAIM
+
+    @property
+    def decisions(self) -> Path:
+        return self.path / "decisions.json"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def pointer_name(self) -> str:
+        """The run as `runs/latest` and messages name it: relative to runs/ where possible."""
+        try:
+            return self.path.resolve().relative_to(RUNS.resolve()).as_posix()
+        except ValueError:
+            return str(self.path)
+
+    @classmethod
+    def create(cls, config: Mapping[str, Any], name: str, call: Call) -> "Run":
+        """A new directory that no other run has, with config.json in it.
+
+        Raises UsageError when the directory that was asked for holds a run already, ResourceError
+        when it cannot be written.
+        """
+        try:
+            if call.directory is not None:
+                call.directory.mkdir(parents=True, exist_ok=True)
+                run = cls(call.directory)
+            else:
+                run = cls(_new_directory(RUNS, name))
+            _claim(run, config)
+            write_text(run.path / "overrides.txt", "".join(redacted(word) + "\n" for word in call.typed))
+        except OSError as e:
+            raise from_os_error(e, "the run directory cannot be made") from e
+        run.point_latest()
+        return run
+
+    @classmethod
+    def find(cls, text: str) -> "Run":
+        """The run that `latest`, a path, a name under runs/ or a checkpoint's path stands for."""
+        return cls(_containing_run(_resolve(text)))
+
+    def point_latest(self) -> None:
+        """Makes this run the one that `latest` means. A runs/ folder that cannot be written is not this run's fault."""
+        with contextlib.suppress(OSError):
+            RUNS.mkdir(exist_ok=True)
+            write_text(RUNS / "latest", self.pointer_name + "\n")
+
+    def steps(self) -> list[int]:
+        """The steps of all committed checkpoints, ascending."""
+        if not self.checkpoints.is_dir():
+            return []
+        found = (STEP_DIR.fullmatch(entry.name) for entry in self.checkpoints.iterdir())
+        return sorted(int(m[1]) for m in found if m)
+
+    def checkpoint(self, step: int) -> Path:
+        return self.checkpoints / f"step-{step:06d}"
+
+    def pointer(self, name: str) -> int | None:
+        """The step that checkpoints/latest or checkpoints/best names."""
+        try:
+            m = STEP_DIR.fullmatch((self.checkpoints / name).read_text(encoding="utf-8").strip())
+        except (OSError, UnicodeDecodeError):
+            return None
+        return int(m[1]) if m else None
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the run for this process; LockedError (exit 7) names the process that has it.
+
+        The operating system drops the lock when its holder dies, so a stale one cannot remain.
+        """
+        try:
+            handle = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 - held for the run's lifetime
+        except OSError as e:
+            raise from_os_error(e, "the run's lock cannot be made") from e
+        with handle:
+            if not _try_lock(handle):
+                handle.seek(0)
+                holder = handle.read(200).strip() or "another process"
+                raise LockedError(f"{self.path} is being used by {holder}", fix="wait for it, or end it first")
+            handle.truncate(0)
+            started = time.strftime("%Y-%m-%d %H:%M:%S")
+            handle.write(f"process {os.getpid()} on {socket.gethostname()} since {started}\n")
+            handle.flush()
+            yield
+
+
+def find_checkpoint(text: str) -> tuple[Run, int | None]:
+    """The run and step of `latest`, `best`, RUN, RUN/best or a checkpoint's path; step None: the run's newest."""
+    if text == "best":
+        run = Run.find("latest")
+        return run, _best(run)
+    path = _resolve(text)
+    if path.name in ("best", "latest") and not path.is_dir():
+        run = Run(_containing_run(path.parent))
+        return run, _best(run) if path.name == "best" else None
+    run = Run(_containing_run(path))
+    m = STEP_DIR.fullmatch(path.name)
+    return run, int(m[1]) if m else None
+
+
+def _best(run: Run) -> int:
+    step = run.pointer("best")
+    if step is None:
+        raise CheckpointError(f"{run.path} has no best checkpoint yet", fix=f"ckpt={run.path} for its newest one")
+    return step
+
+
+def run_name(data: str, model: str) -> str:
+    """A sortable name: time, data, model."""
+    label = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{data}_{model}")
+    return f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{label[:60].strip('-_')}"
+
+
+def new_sweep_directory() -> Path:
+    """runs/sweep_<time>, new."""
+    try:
+        return _new_directory(RUNS, f"sweep_{time.strftime('%Y-%m-%d_%H-%M-%S')}")
+    except OSError as e:
+        raise from_os_error(e, "the sweep directory cannot be made") from e
+
+
+def redacted(word: str) -> str:
+    """A typed word without what looks like a secret."""
+    name, equals, _ = word.partition("=")
+    return (
+        f"{name}=<redacted>" if equals and re.search(r"token(?!s|izer)|secret|password|api_?key", name, re.I) else word
+    )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a small file as a whole: readers see the old text or the new one, also after a power cut."""
+    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """A JSON object of ours. Raises CheckpointError that says which file and why."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{what} is missing", where=str(path)) from None
+    except (OSError, ValueError) as e:
+        raise CheckpointError(f"{what} cannot be read: {e}", where=str(path)) from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{what} holds no JSON object", where=str(path))
+    return value
+
+
+def _new_directory(root: Path, name: str) -> Path:
+    """root/name, or root/name-2, -3 …: created, so never shared, even by runs started in the same second."""
+    root.mkdir(parents=True, exist_ok=True)
+    for attempt in range(1, 10_000):
+        path = root / (name if attempt == 1 else f"{name}-{attempt}")
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:
+            continue
+    raise FileExistsError(f"no free name like {root / name}")
+
+
+def _claim(run: Run, config: Mapping[str, Any]) -> None:
+    """Creates config.json, which marks the directory as a run's.
+
+    The finished file is linked into place, which fails if there is one: a claim is exclusive and never half written.
+    """
+    temporary = run.path / f".tmp-claim-{os.getpid()}"
+    try:
+        write_json(temporary, config)
+        try:
+            os.link(temporary, run.config)
+        except FileExistsError:
+            raise UsageError(
+                f"{run.path} holds a run already",
+                fix=[f"gptforge train resume={run.path} goes on with it", "hydra.run.dir=PATH of a new folder"],
+            ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _resolve(text: str) -> Path:
+    """The path that a run's name, a path or `latest` stands for."""
+    if text == "latest":
+        try:
+            text = (RUNS / "latest").read_text(encoding="utf-8").strip()
+        except OSError:
+            raise CheckpointError(
+                "there is no run yet", where=str(RUNS / "latest"), fix="gptforge train model=small data=shakespeare"
+            ) from None
+    for path in (Path(text), RUNS / text):
+        if path.exists():
+            return path
+    for path in (Path(text), RUNS / text):  # RUN/best and RUN/latest
+        if path.name in ("best", "latest") and (path.parent / CLAIM).exists():
+            return path
+    raise CheckpointError(
+        f"there is no run or checkpoint {text!r}", where=f"{text} and {RUNS / text}", fix=_nearby(text)
+    )
+
+
+def _nearby(text: str) -> list[str]:
+    runs = sorted((p.parent.name for p in RUNS.glob(f"*/{CLAIM}")), reverse=True)
+    near = difflib.get_close_matches(Path(text).name, runs, 1, 0.6) or runs[:1]
+    return [f"{near[0]} (a run that is there)"] if near else ["gptforge train model=small data=shakespeare makes a run"]
+
+
+def _containing_run(path: Path) -> Path:
+    """The run directory at or above a path (a checkpoint, checkpoints/, config.json)."""
+    for candidate in (path, *list(path.resolve().parents)[:2]):
+        if (candidate / CLAIM).is_file() and not STEP_DIR.fullmatch(candidate.name):
+            return candidate
+    raise CheckpointError(f"{path} is no run and no checkpoint of one", fix="ckpt=latest, or a folder below runs/")
+
+
+def _try_lock(handle: Any) -> bool:
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,182 @@
+"""A sweep: each point is a fresh `gptforge train` process with its finished config; a table at the end.
+
+Knows neither Hydra nor torch. A sweep's directory holds
+
+    sweep.json        every point: overrides, status, exit code, error, results
+    points/0.json     the frozen config of a point, as `gptforge train config=` takes it
+    0/ 1/ ...         the points' run directories
+"""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gptforge.config.units import shown_seconds
+from gptforge.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_STOPPED, CheckpointError
+from gptforge.runs import read_json, write_json
+
+FILE = "sweep.json"
+REPORTED = ("val_loss", "val_bpb", "best_val_loss", "parameters", "seconds", "steps")
+
+
+@dataclass(slots=True)
+class Point:
+    """One combination of a sweep. `status`: waiting, running, done, stopped, failed or skipped."""
+
+    number: int
+    overrides: list[str]
+    status: str = "waiting"
+    exit_code: int | None = None
+    error: str = ""
+    results: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A point with its frozen config, or with the reason why it has none."""
+
+    point: Point
+    saved: Mapping[str, Any] | None
+    error: str = ""
+
+
+def run_points(directory: Path, jobs: list[Job]) -> list[Point]:
+    """Runs the jobs one after the other, each in a process of its own; a failing one does not stop the others."""
+    (directory / "points").mkdir(parents=True, exist_ok=True)
+    points = [job.point for job in jobs]
+    for job in jobs:
+        if job.saved is None:
+            job.point.status, job.point.exit_code, job.point.error = "failed", 2, job.error
+        else:
+            write_json(directory / "points" / f"{job.point.number}.json", job.saved)
+    _write(directory, points)
+    stopped = _StopFlag()
+    with stopped:
+        for job in jobs:
+            _head(job.point, len(points))
+            if job.saved is None:
+                say(f"gptforge: {job.error}")
+                continue
+            if stopped.asked:
+                job.point.status = "skipped"
+                continue
+            job.point.status = "running"
+            _write(directory, points)
+            _run(directory, job.point, stopped)
+            _write(directory, points)
+    return points
+
+
+def _run(directory: Path, point: Point, stopped: "_StopFlag") -> None:
+    """One point's process; its messages are passed on line by line and the last error kept."""
+    run = directory / str(point.number)
+    frozen = directory / "points" / f"{point.number}.json"
+    command = [sys.executable, "-m", "gptforge", "train", f"config={frozen}", f"hydra.run.dir={run}"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True)
+    stopped.pass_on = process.send_signal
+    errors: list[bytes] = []
+    assert process.stderr is not None
+    for raw in process.stderr:
+        sys.stderr.write(raw.decode("utf-8", "replace").rstrip("\n") + "\n")
+        sys.stderr.flush()
+        if raw.startswith(b"gptforge: "):
+            errors = [raw]
+        elif errors and raw.startswith(b"  "):
+            errors.append(raw)
+    point.exit_code = process.wait()
+    stopped.pass_on = None
+    if point.exit_code in (EXIT_STOPPED, EXIT_INTERRUPTED):
+        point.status = "stopped"
+        stopped.asked = stopped.asked or point.exit_code == EXIT_INTERRUPTED
+    elif point.exit_code:
+        point.status = "failed"
+        said = b"".join(errors).decode("utf-8", "replace").strip()
+        point.error = said.removeprefix("gptforge: ") or f"its process ended with {point.exit_code}"
+    else:
+        point.status = "done"
+    try:
+        summary = read_json(run / "summary.json", "the summary")
+    except CheckpointError:
+        return
+    point.results = {key: summary.get(key) for key in REPORTED}
+
+
+class _StopFlag:
+    """Ctrl-C and SIGTERM reach the running point, which saves; no further point is started."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.pass_on: Callable[[int], None] | None = None
+
+    def __enter__(self) -> None:
+        main = threading.current_thread() is threading.main_thread()
+        self._before = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)} if main else {}
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: object) -> None:
+        self.asked = True
+        if self.pass_on is not None:
+            self.pass_on(number)
+
+
+def finish(directory: Path) -> int:
+    """Prints the table and every failure; the exit code: of the first failure, else 75 if stopped, else 0."""
+    points = read(directory)
+    for line in table(points):
+        say(line)
+    failed = [p for p in points if p.status == "failed"]
+    for p in failed:
+        say(f"point {p.number} ({' '.join(p.overrides)}) failed: {p.error}")
+    say(f"sweep in {directory}: {sum(p.status == 'done' for p in points)} of {len(points)} points done")
+    if failed:
+        return failed[0].exit_code or 1
+    return EXIT_DONE if all(p.status == "done" for p in points) else EXIT_STOPPED
+
+
+def table(points: list[Point]) -> list[str]:
+    """The points as aligned lines, best validation loss first."""
+    done = sorted(
+        (p for p in points if p.results.get("best_val_loss") is not None), key=lambda p: p.results["best_val_loss"]
+    )
+    rest = [p for p in points if p not in done]
+    head = ("point", "status", "best val_loss", "val_bpb", "time", "overrides")
+    rows = [head]
+    for p in [*done, *rest]:
+        r = p.results
+        rows.append(
+            (
+                str(p.number),
+                p.status,
+                f"{r['best_val_loss']:.4f}" if p in done else "-",
+                f"{r['val_bpb']:.4f}" if r.get("val_bpb") is not None else "-",
+                shown_seconds(r["seconds"]) if r.get("seconds") is not None else "-",
+                " ".join(p.overrides),
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head) - 1)]
+    return ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1]]) for row in rows]
+
+
+def read(directory: Path) -> list[Point]:
+    return [Point(**entry) for entry in read_json(directory / FILE, "the sweep")["points"]]
+
+
+def _write(directory: Path, points: list[Point]) -> None:
+    write_json(directory / FILE, {"time": time.time(), "points": [asdict(p) for p in points]})
+
+
+def _head(point: Point, total: int) -> None:
+    say(f"[{point.number + 1}/{total}] {' '.join(point.overrides)}")
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

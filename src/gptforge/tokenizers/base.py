@@ -1,0 +1,102 @@
+"""What every tokenizer can do, how it is stored, and how a stream of tokens becomes text.
+
+Knows of no particular kind of tokenizer, and nothing of data sets, models or checkpoints.
+"""
+
+import codecs
+import hashlib
+import json
+import os
+from abc import abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+FILE_NAME = "tokenizer.json"
+SCHEMA_VERSION = 1
+
+
+def id_dtype(vocab_size: int) -> np.dtype[Any]:
+    """The type that holds every id of a vocabulary: uint16, or uint32 beyond 65,536 tokens; little-endian."""
+    return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back.
+
+    `vocab_size` counts the ids 0 .. vocab_size-1; `bos` and `eos` are the ids that stand for the begin and the
+    end of a text, None where there are none; `unknown` (error, skip or replace) is how this object treats
+    what it has no token for, and is no part of what is stored.
+    """
+
+    kind: str
+    vocab_size: int
+    bos: int | None = None
+    eos: int | None = None
+    unknown: str = "error"
+
+    @abstractmethod
+    def encode(self, text: str) -> np.ndarray:
+        """The ids of a text, (n,) in `id_dtype(vocab_size)`. Raises DataError for what it has no token for."""
+
+    @abstractmethod
+    def decode_bytes(self, ids: Iterable[int] | np.ndarray) -> bytes:
+        """The UTF-8 bytes that ids (n,) stand for; they may begin or end within a character."""
+
+    @abstractmethod
+    def token_bytes(self) -> np.ndarray:
+        """How many bytes of UTF-8 each token stands for, (vocab_size,) int64."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that decides the ids, as JSON values: what `fingerprint` is over and what is stored."""
+
+    def decode(self, ids: Iterable[int] | np.ndarray) -> str:
+        """The text of ids (n,); bytes that are no UTF-8 become U+FFFD. Raises ValueError for an id outside."""
+        return self.decode_bytes(ids).decode("utf-8", "replace")
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 in hex: equal for tokenizers that give every text the same ids."""
+        canonical = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def save(self, folder: Path) -> Path:
+        """Write tokenizer.json into an existing folder and sync it; returns the file. Raises OSError."""
+        path = folder / FILE_NAME
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            json.dump({"schema_version": SCHEMA_VERSION, **self.to_dict()}, file, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        return path
+
+
+def checked_ids(ids: Iterable[int] | np.ndarray, vocab_size: int) -> np.ndarray:
+    """Ids as an integer array (n,). Raises ValueError when one is not of the vocabulary."""
+    array = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids))
+    if array.size == 0:
+        return array.astype(np.int64)
+    if array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= vocab_size:
+        raise ValueError(f"token ids must be whole numbers from 0 to {vocab_size - 1}")
+    return array
+
+
+class StreamDecoder:
+    """Ids in portions of any size to text that is safe to show: no character is ever cut in two."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, ids: Iterable[int] | np.ndarray) -> str:
+        """The text that is complete with these ids; a begun character is held back."""
+        return self._utf8.decode(self._tokenizer.decode_bytes(ids))
+
+    def flush(self) -> str:
+        """What is still held back, as U+FFFD; the decoder is then as new."""
+        rest = self._utf8.decode(b"", final=True)
+        self._utf8.reset()
+        return rest

@@ -1,0 +1,129 @@
+"""What --help prints: the commands, and for one command its groups, options and keys. Neither torch nor hydra."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gptforge import __version__
+from gptforge.compose import conf_dir, default_options, options, read_yaml
+from gptforge.config import SCHEMAS
+from gptforge.config.schema import MISSING, leaves, sections, shown, to_dict
+
+EXAMPLES = """\
+  gptforge train                                         the small model on Shakespeare, about three minutes
+  gptforge train data=path/to/my/text                    your own text: a file, or a folder
+  gptforge train model=medium train.time=30m             another size, as long as you have
+  gptforge train resume=latest                           go on where a run stopped
+  gptforge sample ckpt=latest prompt="ROMEO:"            write with it
+  gptforge train -m model=tiny,small lr=1e-3,3e-3        one run for each combination
+  gptforge info model=gpt2                               what a config means: parameters, FLOPs, memory"""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One verb of the command line."""
+
+    what: str
+    positionals: tuple[str, ...] = ()
+
+
+COMMANDS = {
+    "train": Command("train a model, or go on with a run (resume=latest)"),
+    "sample": Command("write text with a trained model", positionals=("ckpt",)),
+    "info": Command("what a config means: parameters, FLOPs, memory, without training"),
+    "doctor": Command("what this machine has, and what is missing"),
+    "completion": Command("print the completion script for bash, zsh or fish"),
+}
+
+
+def usage() -> str:
+    """What `gptforge` alone says."""
+    commands = [f"  {name:11} {command.what}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"gptforge {__version__}: train, understand and use your own GPT",
+            "",
+            "usage: gptforge COMMAND [group=option] [key=value] ...",
+            "",
+            *commands,
+            "",
+            EXAMPLES,
+            "",
+            "gptforge COMMAND --help lists every group, option and key.",
+        ]
+    )
+
+
+def command_help(command: str, dirs: list[Path]) -> str:
+    """The groups of a command with their options, then every key with type, default and doc."""
+    positional = "".join(f" [{name.upper()}]" for name in COMMANDS[command].positionals)
+    lines = [f"usage: gptforge {command}{positional} [group=option] [key=value] ...", "", COMMANDS[command].what, ""]
+    chosen = default_options(command)
+    names = options(command, dirs)
+    if any(names.values()):
+        lines += ["groups (* is what you get when you choose nothing)", ""]
+    for group in names:
+        for option in names[group]:
+            mark = "*" if option == chosen[group] else " "
+            lines.append(f"  {mark} {group + '=' + option:24} {first_comment(dirs, group, option)}")
+        lines += [""] if names[group] else []
+    lines += list(key_lines(SCHEMAS[command], with_options(command, chosen)))
+    lines += [
+        "",
+        "A key whose last part is unique may be typed alone: lr=1e-3. --key value works too.",
+        f"gptforge {command} --cfg job shows the composed config; your own options live in ./conf or --config-dir.",
+    ]
+    if command == "train":
+        lines.append("-m runs one job for each combination of the values given: -m model=tiny,small lr=1e-3,3e-3")
+        lines.append("config=RUN/config.json runs a saved config again; hydra.run.dir=PATH names the run directory.")
+    return "\n".join(lines)
+
+
+def first_comment(dirs: list[Path], group: str, option: str) -> str:
+    """What an option's file says of itself in its first comment."""
+    for folder in dirs:
+        path = folder / group / f"{option}.yaml"
+        if path.is_file():
+            comments = (line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line[:1] == "#")
+            return next((c for c in comments if not c.startswith("@package")), "")
+    return ""
+
+
+def with_options(command: str, chosen: Mapping[str, str | None]) -> dict[str, Any]:
+    """The defaults of a command's keys, its default options merged in."""
+    tree = to_dict(SCHEMAS[command]())
+    for group, option in chosen.items():
+        if option:
+            _merge(tree[group], read_yaml(Path(conf_dir(), group, f"{option}.yaml")))
+    return tree
+
+
+def key_lines(schema: type, defaults: Mapping[str, Any]) -> Iterator[str]:
+    """One line a key: name=default, type, doc; sections with their first docstring line."""
+    said = {name: (section.__doc__ or "").splitlines()[0] for name, section in sections(schema)}
+    current = None
+    for leaf in sorted(leaves(schema), key=lambda leaf: "." in leaf.name):  # top-level keys first
+        section = leaf.name.rpartition(".")[0]
+        if section != current:
+            current = section
+            yield ""
+            yield f"{section}: {said[section]}" if section else "keys"
+        value: Any = defaults
+        for part in leaf.name.split("."):
+            value = value[part]
+        text = f"{leaf.name}={'' if value == MISSING else repr(value) if _invisible(value) else shown(value)}"
+        yield f"  {text:34} {leaf.type_name}"
+        yield f"      {leaf.doc}"
+
+
+def _invisible(value: Any) -> bool:
+    return isinstance(value, str) and value != value.strip()
+
+
+def _merge(tree: dict[str, Any], over: Mapping[str, Any]) -> None:
+    for name, value in over.items():
+        if isinstance(value, dict):
+            _merge(tree[name], value)
+        else:
+            tree[name] = value

@@ -1,0 +1,59 @@
+"""The launcher of `gptforge train -m`: composes every point, freezes it, and runs it in a fresh process.
+
+Hydra imports this module in every Hydra application of the environment, so it imports gptforge only when used.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, JobStatus, filter_overrides
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class ProcessLauncherConf:
+    """The launcher as hydra/launcher=gptforge; `_target_` is how Hydra itself finds a plugin's class."""
+
+    _target_: str = "hydra_plugins.gptforge_launcher.launcher.ProcessLauncher"
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="gptforge", node=ProcessLauncherConf, provider="gptforge")
+
+
+class ProcessLauncher(Launcher):
+    """One fresh `gptforge train` process a point."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context = hydra_context
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Runs the points. Failures are recorded in the sweep, never raised, so the others run on."""
+        from gptforge.sweep import run_points
+
+        jobs = [self.job(initial_job_idx + i, list(overrides)) for i, overrides in enumerate(job_overrides)]
+        points = run_points(Path(self.config.hydra.sweep.dir), jobs)
+        returns = []
+        for point in points:
+            result = JobReturn(overrides=point.overrides, status=JobStatus.COMPLETED)
+            result.return_value = point.results.get("best_val_loss")
+            returns.append(result)
+        return returns
+
+    def job(self, number: int, overrides: list[str]):
+        """One point's frozen config, or what is wrong with it."""
+        from gptforge.compose import as_saved, conf_dirs, from_hydra
+        from gptforge.errors import UserError
+        from gptforge.sweep import Job, Point
+
+        shown = [o for o in filter_overrides(overrides) if not o.startswith("hydra")]
+        cfg = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+        try:
+            composed = from_hydra("train", cfg, shown, conf_dirs([]), overrides)
+        except UserError as e:
+            return Job(Point(number, shown), None, str(e))
+        return Job(Point(number, shown), as_saved(composed.config, composed.call.choices))
