@@ -4,9 +4,11 @@ Knows where the cache is, which package holds which text and how its markup beco
 not what a tokenizer or a data set is.
 """
 
+import contextlib
 import errno
 import hashlib
 import html
+import importlib.util
 import os
 import re
 import subprocess
@@ -124,7 +126,8 @@ def _write(path: Path, content: bytes) -> None:
     except OSError as e:
         raise cache_error(e, f"writing {path.name} to the cache") from e
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # gone already, or the folder was never there
+            temporary.unlink()
 
 
 def _wheel() -> Path:
@@ -180,8 +183,6 @@ def _fetch(folder: Path) -> str:
 
 def _environment_with_pip() -> dict[str, str]:
     """The environment for `python -m pip`; where pip is not installed, Python's own bundled copy is put on the path."""
-    import importlib.util
-
     environment = dict(os.environ)
     if importlib.util.find_spec("pip") is None and (ensurepip := importlib.util.find_spec("ensurepip")):
         bundled = sorted(Path(str(ensurepip.origin)).parent.glob("_bundled/pip-*.whl"))

@@ -153,7 +153,7 @@ def explained(error: Exception, line: Line) -> Exception:
                 f"{override} has several values",
                 fix=[f"gptforge … -m {override} runs one job for each", f"{key}=[{value}] is one list"],
             )
-    if isinstance(error, OverrideParseException):
+    if isinstance(error, OverrideParseException) or not all(map(readable, line.overrides)):
         bad = next((o for o in line.overrides if not readable(o)), "a value")
         key, _, value = bad.partition("=")
         return ConfigError(f"{bad} cannot be read", where=text[:110], fix=f"put it in quotes: '{key}=\"{value}\"'")
@@ -163,11 +163,11 @@ def explained(error: Exception, line: Line) -> Exception:
 def readable(override: str) -> bool:
     """Whether Hydra's grammar takes an override."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import OverrideParseException
+    from hydra.errors import HydraException
 
     try:
         OverridesParser.create().parse_override(override)
-    except OverrideParseException:
+    except HydraException:
         return False
     return True
 

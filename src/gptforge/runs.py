@@ -22,6 +22,7 @@ from gptforge.errors import CheckpointError, LockedError, UsageError, from_os_er
 
 RUNS = Path("runs")
 STEP_DIR = re.compile(r"step-(\d+)")
+MANIFEST = "MANIFEST.json"  # the last file of a checkpoint to be written
 CLAIM = "config.json"  # whoever creates it exclusively owns the directory
 
 
@@ -109,6 +110,9 @@ class Run:
     def checkpoint(self, step: int) -> Path:
         return self.checkpoints / f"step-{step:06d}"
 
+    def newest_first(self) -> list[Path]:
+        return [self.checkpoint(step) for step in reversed(self.steps())]
+
     def pointer(self, name: str) -> int | None:
         """The step that checkpoints/latest or checkpoints/best names."""
         try:
@@ -139,25 +143,31 @@ class Run:
             yield
 
 
-def find_checkpoint(text: str) -> tuple[Run, int | None]:
-    """The run and step of `latest`, `best`, RUN, RUN/best or a checkpoint's path; step None: the run's newest."""
+def candidates(text: str) -> list[Path]:
+    """The checkpoint directories that `latest`, `best`, RUN, RUN/best or a checkpoint's path may mean, best first.
+
+    A run stands for its checkpoints, newest first, so that a damaged one can be passed over; a
+    checkpoint named exactly stands for itself alone.
+    """
     if text == "best":
-        run = Run.find("latest")
-        return run, _best(run)
+        return [_best(Run.find("latest"))]
     path = _resolve(text)
+    if (path / MANIFEST).is_file():
+        return [path]
     if path.name in ("best", "latest") and not path.is_dir():
         run = Run(_containing_run(path.parent))
-        return run, _best(run) if path.name == "best" else None
+        return [_best(run)] if path.name == "best" else run.newest_first()
     run = Run(_containing_run(path))
-    m = STEP_DIR.fullmatch(path.name)
-    return run, int(m[1]) if m else None
+    if not run.steps():
+        raise CheckpointError(f"{run.path} has no checkpoint yet", fix=f"gptforge train resume={run.path}")
+    return run.newest_first()
 
 
-def _best(run: Run) -> int:
+def _best(run: Run) -> Path:
     step = run.pointer("best")
     if step is None:
         raise CheckpointError(f"{run.path} has no best checkpoint yet", fix=f"ckpt={run.path} for its newest one")
-    return step
+    return run.checkpoint(step)
 
 
 def run_name(data: str, model: str) -> str:
@@ -273,7 +283,7 @@ def _nearby(text: str) -> list[str]:
 def _containing_run(path: Path) -> Path:
     """The run directory at or above a path (a checkpoint, checkpoints/, config.json)."""
     for candidate in (path, *list(path.resolve().parents)[:2]):
-        if (candidate / CLAIM).is_file() and not STEP_DIR.fullmatch(candidate.name):
+        if (candidate / CLAIM).is_file() and not (candidate / MANIFEST).is_file():
             return candidate
     raise CheckpointError(f"{path} is no run and no checkpoint of one", fix="ckpt=latest, or a folder below runs/")
 

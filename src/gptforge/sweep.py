@@ -7,12 +7,10 @@ Knows neither Hydra nor torch. A sweep's directory holds
     0/ 1/ ...         the points' run directories
 """
 
-import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from typing import Any
 from gptforge.config.units import shown_seconds
 from gptforge.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_STOPPED, CheckpointError
 from gptforge.runs import read_json, write_json
+from gptforge.signals import StopSignals
 
 FILE = "sweep.json"
 REPORTED = ("val_loss", "val_bpb", "best_val_loss", "parameters", "seconds", "steps")
@@ -56,30 +55,29 @@ def run_points(directory: Path, jobs: list[Job]) -> list[Point]:
         else:
             write_json(directory / "points" / f"{job.point.number}.json", job.saved)
     _write(directory, points)
-    stopped = _StopFlag()
-    with stopped:
+    with StopSignals() as signals, signals.polled():
         for job in jobs:
             _head(job.point, len(points))
             if job.saved is None:
                 say(f"gptforge: {job.error}")
                 continue
-            if stopped.asked:
+            if signals.asked:
                 job.point.status = "skipped"
                 continue
             job.point.status = "running"
             _write(directory, points)
-            _run(directory, job.point, stopped)
+            _run(directory, job.point, signals)
             _write(directory, points)
     return points
 
 
-def _run(directory: Path, point: Point, stopped: "_StopFlag") -> None:
+def _run(directory: Path, point: Point, signals: StopSignals) -> None:
     """One point's process; its messages are passed on line by line and the last error kept."""
     run = directory / str(point.number)
     frozen = directory / "points" / f"{point.number}.json"
     command = [sys.executable, "-m", "gptforge", "train", f"config={frozen}", f"hydra.run.dir={run}"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True)
-    stopped.pass_on = process.send_signal
+    signals.pass_on = process.send_signal
     errors: list[bytes] = []
     assert process.stderr is not None
     for raw in process.stderr:
@@ -90,10 +88,9 @@ def _run(directory: Path, point: Point, stopped: "_StopFlag") -> None:
         elif errors and raw.startswith(b"  "):
             errors.append(raw)
     point.exit_code = process.wait()
-    stopped.pass_on = None
+    signals.pass_on = None
     if point.exit_code in (EXIT_STOPPED, EXIT_INTERRUPTED):
         point.status = "stopped"
-        stopped.asked = stopped.asked or point.exit_code == EXIT_INTERRUPTED
     elif point.exit_code:
         point.status = "failed"
         said = b"".join(errors).decode("utf-8", "replace").strip()
@@ -105,27 +102,6 @@ def _run(directory: Path, point: Point, stopped: "_StopFlag") -> None:
     except CheckpointError:
         return
     point.results = {key: summary.get(key) for key in REPORTED}
-
-
-class _StopFlag:
-    """Ctrl-C and SIGTERM reach the running point, which saves; no further point is started."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.pass_on: Callable[[int], None] | None = None
-
-    def __enter__(self) -> None:
-        main = threading.current_thread() is threading.main_thread()
-        self._before = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)} if main else {}
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: object) -> None:
-        self.asked = True
-        if self.pass_on is not None:
-            self.pass_on(number)
 
 
 def finish(directory: Path) -> int:

@@ -16,7 +16,7 @@ class AttentionConfig:
     n_kv_head: int | None = key(None, "key/value heads (grouped-query attention); null: n_head", resume=IDENTITY, ge=1)
     head_dim: int | None = key(None, "width of a head; null: n_embd / n_head", resume=IDENTITY, ge=1)
     qk_norm: bool = key(False, "normalise queries and keys (RMS) before their product", resume=IDENTITY)
-    window: int | None = key(None, "look back at most this many tokens; null: all", resume=IDENTITY, ge=1)
+    window: int | None = key(None, "tokens that a token sees, itself included; null: all", resume=IDENTITY, ge=1)
     dropout: float = key(
         0.0, "dropout of attention weights; above 0 the fused kernel is off, which is slow", resume=DROPOUT, ge=0, lt=1
     )

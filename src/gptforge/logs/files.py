@@ -96,8 +96,8 @@ def _write_all(file: io.FileIO, data: bytes) -> None:
 
 def _csv_rows(records: Sequence[Values]) -> bytes:
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
-    writer.writerows({name: _plain(value) for name, value in record.items()} for record in records)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([_plain(record.get(name)) for name in COLUMNS] for record in records)
     return text.getvalue().encode()
 
 

@@ -18,17 +18,16 @@ from rich.text import Text
 from gptforge.config.units import shown_seconds
 from gptforge.logs.events import Plan, Sink, Values
 from gptforge.logs.screen import Screen, spark, visible, wrap
-from gptforge.logs.view import Fields, History, View, loss_text, sample_lines
+from gptforge.logs.view import CURVE_WIDTH, Fields, History, View, loss_text, sample_lines
 
 SECONDS_BETWEEN_DRAWINGS = 0.25
-SPARK_WIDTH = 40
 
 
 class _Console(Console):
     """rich's console, which would end the process when the terminal has gone."""
 
     def on_broken_pipe(self) -> None:
-        raise  # noqa: PLE0704 - rich calls this while it handles the BrokenPipeError
+        raise  # rich calls this while it handles the BrokenPipeError
 
 
 def _text(value: str, style: str = "") -> Text:
@@ -65,7 +64,7 @@ class _Area:
             yield _fields(line)
         if view.smoothed is not None:
             loss = loss_text(view.smoothed)
-            curve = spark(view.losses, min(SPARK_WIDTH, width - len(loss) - 8), console.encoding)
+            curve = spark(view.losses, min(CURVE_WIDTH, width - len(loss) - 8), console.encoding)
             yield Text.assemble(("loss ", "dim"), (loss, "bold"), "  ", (curve, "cyan"))
         for line in wrap(view.dashboard(), width):
             yield _fields(line)
@@ -137,7 +136,7 @@ class RichSink(Sink):
         table = Table(box=None, show_header=False, pad_edge=False)
         table.add_column(style="dim")
         table.add_column(overflow="fold")
-        for name, value in self._view.results(summary):
+        for name, value in self._view.results(summary, self._console.encoding):
             table.add_row(name, _text(value, "bold green" if name == "best val loss" else ""))
         self._console.print()
         self._console.print(table)

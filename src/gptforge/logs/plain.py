@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gptforge.logs.events import Plan, Sink, Values
-from gptforge.logs.screen import Screen, spark, visible, wrap
+from gptforge.logs.screen import Screen, visible, wrap
 from gptforge.logs.view import History, View, sample_lines
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -68,9 +68,7 @@ class PlainSink(Sink):
         self._text(text, "warning: ")
 
     def finish(self, summary: Mapping[str, Any], next_commands: Sequence[str]) -> None:
-        rows = self._view.results(summary)
-        if curve := spark(self._view.losses, 40, self._screen.encoding):
-            rows.insert(-1, ("last losses", curve))
+        rows = self._view.results(summary, self._screen.encoding)
         names = max(len(name) for name, _ in rows)
         self._screen.line("results")
         for name, value in rows:
@@ -81,13 +79,12 @@ class PlainSink(Sink):
 
     def _text(self, text: str, head: str = "") -> None:
         """`text` after `head`, wrapped, with further lines indented under its start."""
-        indent = " " * min(len(head), 20) if head else "  "
+        indent = " " * min(len(head), self._screen.width // 2) if head else "  "
         for line in textwrap.wrap(
             visible(text),
             self._screen.width,
             initial_indent=head,
             subsequent_indent=indent,
-            drop_whitespace=True,
             break_long_words=False,
             break_on_hyphens=False,
         ):

@@ -3,18 +3,20 @@
 Turns events into short texts; knows nothing of how a screen shows them.
 """
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from gptforge.config.units import shown_bytes, shown_count, shown_seconds
 from gptforge.logs.events import Plan, Values
+from gptforge.logs.screen import spark
+from gptforge.logs.series import Average, finite, shrunk
 
 History = Callable[[], list[dict[str, Any]]]
 Fields = list[tuple[str, str]]
-SMOOTHING = 0.9
+CURVE_WIDTH = 40
 SAMPLE_LINES = 12
+NOTABLE_WAIT = 0.01  # less waiting for data than this is not worth a place in a line
 
 
 class View:
@@ -25,7 +27,7 @@ class View:
         self._clock = clock
         self._started = clock()
         self._first: tuple[float, float] | None = None  # time and fraction at the first progress
-        self._smooth = _Average()
+        self._smooth = Average()
         self.plan = Plan("", [], "")
         self.total_steps: int | None = None
         self.step = 0
@@ -69,7 +71,7 @@ class View:
 
     def left(self) -> float | None:
         """Seconds to the end, evaluations and checkpoints included, as fast as it went since the first step."""
-        if self._first is None or self.fraction <= self._first[1]:
+        if self._first is None or not self._first[1] < self.fraction < 1:
             return None
         began, fraction = self._first
         return (self._clock() - began) * (1 - self.fraction) / (self.fraction - fraction)
@@ -79,14 +81,14 @@ class View:
 
     def line(self, values: Values, best: bool) -> Fields:
         """A record as one line."""
-        fields = [("step", self.steps()), ("", f"{self.fraction:.0%}")]
+        fields: Fields = [("step", self.steps()), ("", f"{self.fraction:.0%}")]
         fields += self._numbers(values, (("loss", "train_loss", loss_text),))
         if "val_loss" in values:
             fields.append(("val", loss_text(values["val_loss"]) + (" (best)" if best else "")))
-            fields += self._numbers(values, (("bits/byte", "val_bpb", "{:.3f}"),))
+            fields += self._numbers(values, (("bits/byte", "val_bpb", "{:.3f}".format),))
         else:
-            fields += self._numbers(values, (("lr", "lr", "{:.2e}"), ("norm", "grad_norm", "{:.2f}")))
-        fields += self._speed(values)
+            fields += self._numbers(values, (("lr", "lr", "{:.2e}".format), ("norm", "grad_norm", "{:.2f}".format)))
+        fields += self._speed(values, NOTABLE_WAIT)
         if (left := self.left()) is not None:
             fields.append(("left", shown_seconds(left)))
         return fields
@@ -94,31 +96,27 @@ class View:
     def dashboard(self) -> Fields:
         """What the live display shows under its bar."""
         latest = self.latest
-        fields = []
+        fields: Fields = []
         if "val_loss" in latest:
             best = f" (best {loss_text(self.best[0])} at step {self.best[1]})" if self.best else ""
             fields.append(("val", loss_text(latest["val_loss"]) + best))
-        fields += self._numbers(latest, (("lr", "lr", "{:.2e}"), ("norm", "grad_norm", "{:.2f}")))
+        fields += self._numbers(latest, (("lr", "lr", "{:.2e}".format), ("norm", "grad_norm", "{:.2f}".format)))
         return fields + self._speed(latest)
 
-    def _numbers(self, values: Values, wanted: tuple[tuple[str, str, Any], ...]) -> Fields:
-        return [
-            (label, form(values[name]) if callable(form) else form.format(values[name]))
-            for label, name, form in wanted
-            if values.get(name) is not None
-        ]
+    def _numbers(self, values: Values, wanted: tuple[tuple[str, str, Callable[[Any], str]], ...]) -> Fields:
+        return [(label, form(values[name])) for label, name, form in wanted if values.get(name) is not None]
 
-    def _speed(self, values: Values) -> Fields:
-        fields = []
+    def _speed(self, values: Values, least_wait: float = 0.0) -> Fields:
+        fields: Fields = []
         if (speed := finite(values.get("tokens_per_second"))) is not None:
             fields.append(("", f"{shown_count(speed)} tok/s"))
         if (share := finite(values.get("peak_share"))) is not None:
             fields.append(("", f"{share:.0%} of peak"))
-        if (wait := finite(values.get("data_wait"))) is not None:
+        if (wait := finite(values.get("data_wait"))) is not None and wait >= least_wait:
             fields.append(("data wait", f"{wait:.1%}"))
         return fields
 
-    def results(self, summary: Mapping[str, Any]) -> Fields:
+    def results(self, summary: Mapping[str, Any], encoding: str = "utf-8") -> Fields:
         """The table at the end: what the summary has, in the order in which it is asked for."""
         rows = [("status", str(summary.get("status", "done")))]
         if summary.get("best_val_loss") is not None:
@@ -136,6 +134,8 @@ class View:
         ):
             if summary.get(key) is not None:
                 rows.append((name, form(summary[key])))
+        if len(self.losses) > 1:
+            rows.append(("loss curve", spark(shrunk(self.losses, CURVE_WIDTH), CURVE_WIDTH, encoding)))
         return [*rows, ("run", self.plan.run_dir)]
 
     def result_line(self, summary: Mapping[str, Any]) -> str:
@@ -143,29 +143,6 @@ class View:
         rows = dict(self.results(summary))
         parts = [f"{name} {rows[name]}" for name in ("best val loss", "bits per byte", "time") if name in rows]
         return f"{rows['status']}: " + ", ".join([*parts, rows["run"]])
-
-
-class _Average:
-    """Exponential moving average that is right from the first value on."""
-
-    def __init__(self) -> None:
-        self._sum = self._weight = 0.0
-
-    def add(self, value: float) -> None:
-        self._sum = SMOOTHING * self._sum + (1 - SMOOTHING) * value
-        self._weight = SMOOTHING * self._weight + 1 - SMOOTHING
-
-    @property
-    def value(self) -> float | None:
-        return self._sum / self._weight if self._weight else None
-
-
-def finite(value: Any) -> float | None:
-    """The value as a number, or None where there is none that can be drawn or compared."""
-    if value is None:
-        return None
-    number = float(value)
-    return number if math.isfinite(number) else None
 
 
 def loss_text(value: Any) -> str:

@@ -62,7 +62,7 @@ def cache_bytes(cfg: ModelConfig, batch: int, dtype: str, length: int | None = N
 def _kept_by_block(cfg: ModelConfig, size: int) -> int:
     """Bytes per token that one block keeps for the backward pass; `size` is that of a computed value.
 
-    The residual stream is float32, and so is what RMS norms keep, whatever autocast computes in.
+    The residual stream, what RMS norms keep and attention weights are float32 even under autocast.
     """
     queries, keys = cfg.n_head * cfg.head_dim, cfg.n_kv_head * cfg.head_dim
     norms = 1 if cfg.parallel_residual else 2
@@ -72,10 +72,12 @@ def _kept_by_block(cfg: ModelConfig, size: int) -> int:
     values += (queries + keys) * (cfg.position == "rope")
     values += cfg.mlp_width * (4 if cfg.mlp.kind == "swiglu" else 2)  # before and after activation and gate
     values += 2 * cfg.n_embd * (cfg.dropout > 0)  # dropout masks
-    if cfg.attention.dropout:  # no fused kernel: the weights of all pairs exist, as do their masks
-        values += 3 * cfg.n_head * cfg.block_size
-    upcast = (queries + keys) * (cfg.attention.qk_norm and size < 4)
-    return 4 * (streams * cfg.n_embd + upcast) + size * values
+    floats = streams * cfg.n_embd
+    if cfg.attention.qk_norm and size < 4:
+        floats += queries + keys
+    if cfg.attention.dropout:  # no fused kernel: the weights of all pairs exist, before and after, and their mask
+        floats += 3 * cfg.n_head * cfg.block_size
+    return 4 * floats + size * values
 
 
 def _products(cfg: ModelConfig, vocab_size: int) -> int:

@@ -109,7 +109,8 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """Logits (B, T, vocab_size) in float32 for token ids (B, T), or the summed loss with `targets`.
 
-        documents: (B, T) integers; tokens see, and count positions in, only the stretch of one number.
+        documents: (B, T) integers, one number a document, each in one stretch; tokens see, and
+            count positions in, their own only.
         cache: the tokens continue those that it holds, and are added to it.
         targets: (B, T), -100 where nothing is learnt; the result is then the sum of the
             cross-entropies in nats, a float32 scalar.

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from gptforge.errors import CheckpointError
+from gptforge.errors import CheckpointError, DataError
 from gptforge.tokenizers.base import FILE_NAME, SCHEMA_VERSION, StreamDecoder, Tokenizer
 from gptforge.tokenizers.byte import ByteTokenizer
 from gptforge.tokenizers.char import CharTokenizer
@@ -41,7 +41,7 @@ def load_tokenizer(folder: Path, unknown: str = "error") -> Tokenizer:
         raise _error(f"holds a tokenizer of the kind {kind!r:.40}; known are {', '.join(_KINDS)}", path)
     try:
         return _KINDS[kind].from_dict(stored, unknown)
-    except ValueError as e:
+    except (ValueError, DataError) as e:
         raise _error(f"is damaged: {e}", path) from None
 
 

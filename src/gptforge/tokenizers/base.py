@@ -42,6 +42,10 @@ class Tokenizer(Protocol):
         """The ids of a text, (n,) in `id_dtype(vocab_size)`. Raises DataError for what it has no token for."""
 
     @abstractmethod
+    def missing(self, characters: str) -> str:
+        """Those of the characters that it has no token for."""
+
+    @abstractmethod
     def decode_bytes(self, ids: Iterable[int] | np.ndarray) -> bytes:
         """The UTF-8 bytes that ids (n,) stand for; they may begin or end within a character."""
 

@@ -35,6 +35,9 @@ class ByteTokenizer(Tokenizer):
             ) from None
         return np.frombuffer(encoded, dtype=np.uint8).astype(id_dtype(self.vocab_size))
 
+    def missing(self, characters: str) -> str:
+        return "".join(c for c in characters if "\ud800" <= c <= "\udfff")
+
     def decode_bytes(self, ids: Iterable[int] | np.ndarray) -> bytes:
         return checked_ids(ids, self.vocab_size).astype(np.uint8).tobytes()
 

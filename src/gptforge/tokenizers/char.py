@@ -21,7 +21,7 @@ class CharTokenizer(Tokenizer):
 
     def __init__(self, characters: Iterable[str], unknown: str = "error") -> None:
         """`characters` in any order, repeated or not. Raises DataError when there are none, or half ones."""
-        self.characters = "".join(sorted(set().union(*characters)))
+        self.characters = "".join(sorted(set("".join(characters))))
         if not self.characters:
             raise DataError("a character vocabulary cannot be empty", fix="a text with at least one character")
         self._codes = code_points(self.characters)
@@ -51,6 +51,9 @@ class CharTokenizer(Tokenizer):
                 ids[missing] = self._table[ord(self.stand_in)]
         return ids.astype(id_dtype(self.vocab_size))
 
+    def missing(self, characters: str) -> str:
+        return "".join(c for c in characters if c not in self.characters)
+
     def decode_bytes(self, ids: Iterable[int] | np.ndarray) -> bytes:
         codes = self._codes[checked_ids(ids, self.vocab_size)]
         return codes.tobytes().decode("utf-32-le").encode()
@@ -78,9 +81,7 @@ def code_points(text: str) -> np.ndarray:
 def unknown_character(character: str, where: str) -> DataError:
     """The error for a character that the vocabulary lacks."""
     return DataError(
-        f"the vocabulary has no character {character!a} (U+{ord(character):04X})"
-        if not character.isprintable()
-        else f"the vocabulary has no character {character!r} (U+{ord(character):04X})",
+        f"the vocabulary has no character {character!r} (U+{ord(character):04X})",
         where=where,
         fix=["tokenizer.unknown=skip (leave such characters out)", "tokenizer.unknown=replace (put a stand-in)"],
     )

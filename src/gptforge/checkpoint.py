@@ -1,0 +1,267 @@
+"""Checkpoints on disk: committed as a whole or not at all, checked before use, free of pickle.
+
+A checkpoint is a directory checkpoints/step-000500/ that appears by one rename, after every file
+and a manifest with their SHA-256 have been flushed to the disk. Knows files and bytes, and how
+to rebuild a model for use; what a training state consists of is train/state.py's business.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from gptforge.config import TrainConfig
+from gptforge.config.schema import build
+from gptforge.errors import CheckpointError, ConfigError, ResourceError, from_os_error
+from gptforge.model import Transformer
+from gptforge.runs import MANIFEST, Run, candidates, read_json, write_text
+from gptforge.tokenizers import Tokenizer, load_tokenizer
+
+FORMAT = 1
+SPARE = 16 * 2**20  # bytes that a disk should have left after a save
+
+
+def commit(run: Run, step: int, files: Mapping[str, bytes]) -> Path:
+    """Writes a checkpoint so that it is there completely or not at all. Returns its directory.
+
+    Raises ResourceError when the disk is full or cannot be written; earlier checkpoints are untouched.
+    """
+    target = run.checkpoint(step)
+    temporary = target.with_name(f".tmp-{target.name}-{os.getpid()}")
+    try:
+        run.checkpoints.mkdir(exist_ok=True)
+        _check_space(run.checkpoints, sum(map(len, files.values())))
+        temporary.mkdir()
+        for name, content in files.items():
+            _write_synced(temporary / name, content)
+        _write_synced(temporary / MANIFEST, manifest(step, files))
+        _sync_directory(temporary)
+        os.rename(temporary, target)
+        _sync_directory(run.checkpoints)
+    except OSError as e:
+        raise from_os_error(e, f"checkpoint step {step} cannot be written") from e
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def point(run: Run, name: str, step: int) -> None:
+    """Moves checkpoints/latest or checkpoints/best to a committed step."""
+    try:
+        write_text(run.checkpoints / name, run.checkpoint(step).name + "\n")
+    except OSError as e:
+        raise from_os_error(e, f"the pointer to the {name} checkpoint cannot be written") from e
+
+
+def rotate(run: Run, keep: int) -> None:
+    """Removes all but the newest `keep` checkpoints and the best one."""
+    spared = {*run.steps()[-keep:], run.pointer("best")}
+    for step in run.steps():
+        if step not in spared:
+            remove(run.checkpoint(step))
+
+
+def remove(checkpoint: Path) -> None:
+    """Removes a checkpoint: first its name, so that half a one is never seen."""
+    trash = checkpoint.with_name(f".trash-{checkpoint.name}-{os.getpid()}")
+    with contextlib.suppress(OSError):
+        os.rename(checkpoint, trash)
+        shutil.rmtree(trash, ignore_errors=True)
+
+
+def sweep_litter(run: Run) -> None:
+    """Removes what saves that were killed have left. Only for the holder of the run's lock."""
+    for path in run.checkpoints.glob(".t*-step-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def set_aside(run: Run, after: int) -> Path | None:
+    """Moves checkpoints beyond a step away, when a run goes on from an earlier one; returns where to."""
+    later = [step for step in run.steps() if step > after]
+    if not later:
+        return None
+    number = 1 + len(list(run.checkpoints.glob("set-aside-*")))
+    aside = run.checkpoints / f"set-aside-{number}"
+    try:
+        aside.mkdir()
+        for step in later:
+            os.rename(run.checkpoint(step), aside / run.checkpoint(step).name)
+        if (best := run.pointer("best")) is not None and best > after:
+            (run.checkpoints / "best").unlink()
+    except OSError as e:
+        raise from_os_error(e, "later checkpoints cannot be moved aside") from e
+    return aside
+
+
+# Reading ---------------------------------------------------------------------
+
+
+def verify(checkpoint: Path) -> None:
+    """Raises CheckpointError unless every byte of a checkpoint is what was written."""
+    held = read_json(checkpoint / MANIFEST, "the checkpoint's manifest")
+    if held.get("format") != FORMAT:
+        raise CheckpointError(
+            f"its format is {held.get('format')!r}, this gptforge reads {FORMAT}",
+            where=str(checkpoint),
+            fix="use the gptforge that wrote it (its version is in the run's env.json)",
+        )
+    if held.get("manifest_sha256") != _digest_of(held):
+        raise CheckpointError("its manifest is damaged", where=str(checkpoint / MANIFEST))
+    for name, expected in held["files"].items():
+        path = checkpoint / name
+        try:
+            with open(path, "rb") as f:
+                found = hashlib.file_digest(f, "sha256").hexdigest()
+        except FileNotFoundError:
+            raise CheckpointError("a file of the checkpoint is missing", where=str(path)) from None
+        except OSError as e:
+            raise CheckpointError(f"a file of the checkpoint cannot be read: {e.strerror}", where=str(path)) from None
+        if found != expected["sha256"]:
+            raise CheckpointError(
+                f"a file of the checkpoint is damaged: sha256 {found[:16]}…, written was {expected['sha256'][:16]}…",
+                where=str(path),
+            )
+    if f"step-{held['step']:06d}" != checkpoint.name:
+        raise CheckpointError(f"it holds step {held['step']}, which is not its name", where=str(checkpoint))
+
+
+def first_sound(paths: list[Path]) -> tuple[Path, list[str]]:
+    """The first checkpoint that verifies, and a warning for each that did not. Raises CheckpointError if none does."""
+    warnings: list[str] = []
+    for path in paths:
+        try:
+            verify(path)
+        except CheckpointError as e:
+            if len(paths) == 1:
+                raise
+            warnings.append(f"{e.what} ({e.where}); passed over for the one before")
+            continue
+        return path, warnings
+    raise CheckpointError("no checkpoint is sound", where=warnings[-1], fix="train anew")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """A safetensors file of a verified checkpoint, on the CPU."""
+    try:
+        return safetensors.torch.load(path.read_bytes())
+    except (OSError, SafetensorError, ValueError) as e:
+        raise CheckpointError(f"tensors cannot be read: {e}", where=str(path)) from None
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """Named tensors as a safetensors file."""
+    return safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+
+
+def json_bytes(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """SHA-256 over names, shapes, types and values of all weights, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A trained model ready for use. `warnings` tells of damaged checkpoints that were passed over."""
+
+    model: Transformer
+    tokenizer: Tokenizer
+    config: TrainConfig
+    path: Path
+    step: int
+    warnings: list[str]
+
+
+def load_model(text: str, device: torch.device | None = None, unknown: str = "error") -> Loaded:
+    """The model, tokenizer and config of `latest`, `best`, a run or a checkpoint. Raises CheckpointError."""
+    path, warnings = first_sound(candidates(text))
+    saved = read_json(path / "config.json", "the checkpoint's config")
+    try:
+        config = build(TrainConfig, saved["config"])
+    except ConfigError as e:
+        raise CheckpointError(f"its config is not valid: {e.what}", where=str(path / "config.json")) from None
+    tokenizer = load_tokenizer(path, unknown)
+    with torch.device("meta"):
+        model = Transformer(config.model, tokenizer.vocab_size)
+    load_weights(model, path)
+    model.to(device or torch.device("cpu")).eval()
+    return Loaded(model, tokenizer, config, path, int(path.name.removeprefix("step-")), warnings)
+
+
+def load_weights(model: nn.Module, checkpoint: Path) -> None:
+    """Puts a checkpoint's weights into a model, which may be on the meta device."""
+    tensors = read_tensors(checkpoint / "model.safetensors")
+    expected = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    found = {name: tuple(t.shape) for name, t in tensors.items()}
+    if expected != found:
+        names = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        name = names[0]
+        raise CheckpointError(
+            f"{len(names)} tensors do not fit the model, such as {name}: "
+            f"{found.get(name, 'missing')}, the model has {expected.get(name, 'none')}",
+            where=str(checkpoint / "model.safetensors"),
+        )
+    assign = any(p.is_meta for p in model.parameters())
+    model.load_state_dict(tensors, assign=assign)
+
+
+# Parts -----------------------------------------------------------------------
+
+
+def manifest(step: int, files: Mapping[str, bytes]) -> bytes:
+    """MANIFEST.json: size and SHA-256 of each file, and a digest of itself."""
+    held: dict[str, Any] = {
+        "format": FORMAT,
+        "step": step,
+        "files": {name: {"size": len(b), "sha256": hashlib.sha256(b).hexdigest()} for name, b in files.items()},
+    }
+    return json_bytes(held | {"manifest_sha256": _digest_of(held)})
+
+
+def _digest_of(held: Mapping[str, Any]) -> str:
+    rest = {k: v for k, v in held.items() if k != "manifest_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with open(path, "xb") as f:
+        f.write(content)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    """Makes the names in a directory durable; Windows has no such call."""
+    if os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _check_space(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size + SPARE:
+        raise ResourceError(
+            f"the disk has {free // 2**20} MB left, a checkpoint needs {(size + SPARE) // 2**20} MB",
+            where=str(folder),
+            fix=["free some space; earlier checkpoints are sound", "checkpoint.keep=1 keeps fewer"],
+        )

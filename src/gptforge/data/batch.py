@@ -1,0 +1,45 @@
+"""What one call of a model's loss sees; knows nothing of where the tokens come from."""
+
+from dataclasses import dataclass, field, fields
+
+import torch
+from torch import Tensor
+
+IGNORE = -100  # a label where nothing is learnt; the value that torch's cross entropy leaves out
+
+
+@dataclass(slots=True)
+class Batch:
+    """B sequences of T tokens.
+
+    `inputs` (B, T) int64; `labels` (B, T) int64, the token that follows each input, IGNORE where nothing is
+    learnt; `documents` (B, T) int64, which document each token is of, or None when each row is one; `extra` for
+    objectives that need more.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    documents: Tensor | None = None
+    extra: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def learnt(self) -> int:
+        """How many labels count."""
+        return int((self.labels != IGNORE).sum())
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The batch on a device; to CUDA through pinned memory, without waiting for the copy."""
+        device = torch.device(device)
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name, value in moved.items():
+            if isinstance(value, Tensor):
+                moved[name] = _moved(value, device)
+            elif isinstance(value, dict):
+                moved[name] = {key: _moved(tensor, device) for key, tensor in value.items()}
+        return Batch(**moved)
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -1,0 +1,73 @@
+"""Batches from tokens: for training by step number, for evaluation the whole text once.
+
+Knows ids and windows; not which text they are of, nor devices.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from gptforge.data.batch import IGNORE, Batch
+from gptforge.data.order import WindowOrder
+
+
+class TrainLoader:
+    """The global batch of each step: samples step*batch_size to (step+1)*batch_size-1 of the order.
+
+    Which rows a process takes, and in how many portions, does not change what the step's samples are.
+    """
+
+    def __init__(self, tokens: np.ndarray, block_size: int, batch_size: int, order: WindowOrder) -> None:
+        """`tokens` (N,) of any unsigned type, mapped or not; `batch_size` counts sequences per step."""
+        self._tokens = np.asarray(tokens)
+        self._span = np.arange(block_size + 1)
+        self._batch_size = batch_size
+        self._order = order
+
+    @property
+    def windows_per_epoch(self) -> int:
+        """How many samples one pass over the text has."""
+        return self._order.windows_per_epoch
+
+    def batch(self, step: int, rows: slice = slice(None)) -> Batch:
+        """Some rows of the global batch of a step (counted from 0), on the CPU."""
+        indices = step * self._batch_size + np.arange(self._batch_size)[rows]
+        windows = self._tokens[self._order.starts(indices)[:, None] + self._span].astype(np.int64)
+        return _batch(windows[:, :-1], windows[:, 1:])
+
+
+def n_eval_windows(n_tokens: int, block_size: int) -> int:
+    """How many windows cover the labels 1 .. n_tokens-1, each once."""
+    return -(-(n_tokens - 1) // block_size)
+
+
+def eval_batches(
+    tokens: np.ndarray, block_size: int, batch_size: int, limit_windows: int | None = None
+) -> Iterator[Batch]:
+    """Batches in which every token but the first is a label exactly once; always the same.
+
+    The last window is filled up with inputs 0 and labels IGNORE. `limit_windows` takes so many windows, evenly
+    spread over the text, for an estimate. Raises ValueError for fewer than 2 tokens.
+    """
+    tokens = np.asarray(tokens)
+    if len(tokens) < 2:
+        raise ValueError(f"{len(tokens)} tokens have no label")
+    n_windows = n_eval_windows(len(tokens), block_size)
+    n_taken = n_windows if limit_windows is None else max(1, min(limit_windows, n_windows))
+    span = np.arange(block_size)
+    for first in range(0, n_taken, batch_size):
+        taken = np.arange(first, min(first + batch_size, n_taken)) * n_windows // n_taken
+        positions = (taken * block_size)[:, None] + span
+        learnt = positions + 1 < len(tokens)
+        positions[~learnt] = 0
+        inputs = np.where(learnt, tokens[positions], 0)
+        yield _batch(inputs, np.where(learnt, tokens[positions + 1].astype(np.int64), IGNORE))
+
+
+def _batch(inputs: np.ndarray, labels: np.ndarray) -> Batch:
+    return Batch(_tensor(inputs), _tensor(labels))
+
+
+def _tensor(ids: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(ids, dtype=np.int64))

@@ -1,0 +1,1 @@
+"""How good a model is; knows neither training nor where models come from."""

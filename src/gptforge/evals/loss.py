@@ -1,0 +1,63 @@
+"""The loss of a model over given batches: exact, deterministic, and comparable between tokenizers.
+
+nats per token depends on what a token is; bits per byte divides by the bytes of the text that was
+predicted instead, so that character, byte and BPE models stand on one scale.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gptforge.data.batch import IGNORE, Batch
+
+
+@dataclass(frozen=True, slots=True)
+class LossResult:
+    """loss in nats per token, over `tokens` predicted tokens that stand for `bytes` bytes of text."""
+
+    loss: float
+    tokens: int
+    bytes: int
+
+    @property
+    def perplexity(self) -> float:
+        return math.exp(min(self.loss, 700.0))
+
+    @property
+    def bits_per_byte(self) -> float:
+        return self.loss * self.tokens / math.log(2) / max(1, self.bytes)
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    token_bytes: Tensor,
+    autocast: Callable[[], AbstractContextManager[object]],
+    poll: Callable[[], None] = lambda: None,
+) -> LossResult:
+    """The mean loss of `model` over all learnt tokens of `batches`, without dropout.
+
+    `token_bytes` (V,) says how many bytes each token stands for; `poll` is called before each batch and
+    may raise to give up. The random state is not touched.
+    """
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    total, tokens, size = 0.0, 0, 0
+    try:
+        for batch in batches:
+            poll()
+            learnt = batch.labels[batch.labels != IGNORE]
+            tokens += learnt.numel()
+            size += int(token_bytes[learnt].sum())
+            moved = batch.to(device)
+            with autocast():
+                total += float(model(moved.inputs, documents=moved.documents, targets=moved.labels))
+    finally:
+        model.train(was_training)
+    return LossResult(total / max(1, tokens), tokens, size)

@@ -1,0 +1,63 @@
+"""Numbers of a run as a row: which can be used, averages of them, and ticks for an axis.
+
+Knows nothing of runs, screens or pictures.
+"""
+
+import itertools
+import math
+from typing import Any
+
+SMOOTHING = 0.9
+
+
+def finite(value: Any) -> float | None:
+    """The value as a number, or None where there is none that can be drawn or compared."""
+    if value is None:
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+class Average:
+    """Exponential moving average that is right from the first value on."""
+
+    def __init__(self) -> None:
+        self._sum = self._weight = 0.0
+
+    def add(self, value: float) -> float:
+        self._sum = SMOOTHING * self._sum + (1 - SMOOTHING) * value
+        self._weight = SMOOTHING * self._weight + 1 - SMOOTHING
+        return self._sum / self._weight
+
+    @property
+    def value(self) -> float | None:
+        return self._sum / self._weight if self._weight else None
+
+
+def shrunk(values: list[float], size: int) -> list[float]:
+    """The row as `size` means of neighbours, or as it is when it is short enough."""
+    if len(values) <= size:
+        return values
+    edges = [round(i * len(values) / size) for i in range(size + 1)]
+    return [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
+
+
+def ticks(low: float, high: float, wanted: int, least: float = 0.0) -> list[float]:
+    """About `wanted` round numbers, at least `least` apart, from at or below `low` to at or above `high`."""
+    # Room to stand apart: also where both are equal, and where floats are too coarse for their gap.
+    span = max(high - low, 1e-9 * max(abs(low), abs(high)), 1e-9)
+    rough = span / wanted
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(n * power for n in (1, 2, 2.5, 5, 10) if n * power >= rough * (1 - 1e-9))
+    step = max(step, least)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [n * step for n in range(first, max(last, first + 1) + 1)]
+
+
+def tick_texts(values: list[float]) -> list[str]:
+    """Ticks with as many decimals as tell them apart."""
+    step = values[1] - values[0]
+    if max(map(abs, values)) >= 1e7 or step < 1e-7:
+        return [f"{v:.4g}" for v in values]
+    decimals = next(d for d in range(9) if abs(step * 10**d - round(step * 10**d)) < 1e-6 * 10**d * step)
+    return [f"{v:,.{decimals}f}" for v in values]

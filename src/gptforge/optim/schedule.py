@@ -1,0 +1,48 @@
+"""The learning rate over a run, as pure functions of how far the run is.
+
+`progress` is the share of the run that is over, in [0, 1]: steps done / steps, or, in a run of
+fixed time, time spent / time. Warm-up is counted in steps either way.
+"""
+
+import math
+from collections.abc import Callable
+
+from gptforge.config import ScheduleConfig
+
+
+def lr_multiplier(cfg: ScheduleConfig, progress: float, step: int, warmup_steps: int) -> float:
+    """What the peak lr is multiplied with before optimizer step `step` (counted from 0)."""
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    return SHAPES[cfg.kind](min(max(progress, 0.0), 1.0), cfg)
+
+
+def cosine(progress: float, cfg: ScheduleConfig) -> float:
+    """Half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983, without restarts)."""
+    return _between(cfg, 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def linear(progress: float, cfg: ScheduleConfig) -> float:
+    return _between(cfg, 1 - progress)
+
+
+def wsd(progress: float, cfg: ScheduleConfig) -> float:
+    """Warm-up, stable, decay (Hu et al. 2024, arXiv:2404.06395); the decay is linear."""
+    return _between(cfg, min(1.0, (1 - progress) / cfg.decay_fraction))
+
+
+def constant(progress: float, cfg: ScheduleConfig) -> float:
+    return 1.0
+
+
+def _between(cfg: ScheduleConfig, share: float) -> float:
+    """`share` of the way from the lowest multiplier up to 1."""
+    return cfg.min_lr_fraction + (1 - cfg.min_lr_fraction) * share
+
+
+SHAPES: dict[str, Callable[[float, ScheduleConfig], float]] = {
+    "cosine": cosine,
+    "linear": linear,
+    "wsd": wsd,
+    "constant": constant,
+}

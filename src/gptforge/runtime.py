@@ -1,0 +1,218 @@
+"""The machine: what is found on it, what is chosen from that and why, and putting the choice into effect.
+
+`choose` is a pure function of a Machine record; everything it decides can be set in `runtime.*`.
+"""
+
+import contextlib
+import ctypes
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from gptforge.config import RuntimeConfig
+from gptforge.errors import ConfigError, ResourceError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What was found: devices, cores, memory in bytes, and which number formats the hardware multiplies."""
+
+    devices: tuple[str, ...]  # best first, always with cpu
+    cpu_bf16: bool
+    cuda_capability: tuple[int, int] | None
+    cores: int
+    memory: int  # bytes that the chosen device can give, roughly
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A value that was decided, and why."""
+
+    value: str | int | bool | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What a run computes with."""
+
+    device: Choice
+    dtype: Choice
+    compile: Choice
+    threads: Choice
+
+    @property
+    def torch_device(self) -> torch.device:
+        return torch.device(str(self.device.value))
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return DTYPES[str(self.dtype.value)]
+
+
+def probe() -> Machine:
+    """Looks at the machine."""
+    devices = ["cpu"]
+    capability = None
+    if torch.backends.mps.is_available():
+        devices.insert(0, "mps")
+    if torch.cuda.is_available():
+        devices.insert(0, "cuda")
+        capability = torch.cuda.get_device_capability()
+    name = torch.cuda.get_device_name() if capability else platform.processor() or platform.machine()
+    memory = torch.cuda.mem_get_info()[0] if capability else available_memory()
+    return Machine(tuple(devices), cpu_has_bf16(), capability, physical_cores(), memory, name)
+
+
+def choose(cfg: RuntimeConfig, machine: Machine) -> Runtime:
+    """The runtime for a machine. Raises ConfigError when the config asks for a device that is not there."""
+    if cfg.device is not None and cfg.device not in machine.devices:
+        raise ConfigError(
+            f"runtime.device={cfg.device}: this machine has {', '.join(machine.devices)}",
+            where="runtime.device",
+            fix=f"runtime.device={machine.devices[0]}, or leave it out; gptforge doctor says what is missing",
+        )
+    if cfg.device:
+        device = Choice(cfg.device, "asked for")
+    else:
+        device = Choice(machine.devices[0], "the best found" if len(machine.devices) > 1 else "no GPU found")
+    return Runtime(
+        device,
+        Choice(cfg.dtype, "asked for") if cfg.dtype else _dtype(str(device.value), machine),
+        Choice(cfg.compile, "asked for") if cfg.compile is not None else _compile(str(device.value)),
+        Choice(cfg.threads, "asked for") if cfg.threads else Choice(machine.cores, "one a physical core"),
+    )
+
+
+def _dtype(device: str, machine: Machine) -> Choice:
+    if device == "cuda":
+        if machine.cuda_capability and machine.cuda_capability >= (8, 0):
+            return Choice("bfloat16", "autocast; the GPU multiplies it natively")
+        return Choice("float32", "the GPU is older than bfloat16")
+    if device == "cpu":
+        if machine.cpu_bf16:
+            return Choice("bfloat16", "autocast; the CPU multiplies it natively")
+        return Choice("float32", "the CPU has no bfloat16 instructions")
+    return Choice("float32", "the safe choice on MPS")
+
+
+def _compile(device: str) -> Choice:
+    if device == "cuda":
+        return Choice(True, "pays on CUDA")
+    return Choice(False, f"compiling takes longer than it saves in a short run on {device}")
+
+
+def apply(runtime: Runtime, deterministic: bool) -> None:
+    """Puts a runtime into effect for this process. Call it before the first large tensor."""
+    tune_allocator()
+    torch.set_num_threads(int(runtime.threads.value or 1))
+    if runtime.device.value == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32 for what stays in float32
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+        torch.use_deterministic_algorithms(True)
+
+
+def tune_allocator() -> None:
+    """Lets glibc keep large freed blocks instead of returning them to the kernel.
+
+    Otherwise each step faults all its activations in anew, which costs more than half of a step
+    on a CPU (docs/walk.md, "The machine"). Elsewhere than glibc this does nothing.
+    """
+    if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
+        return
+    m_trim_threshold, m_top_pad, m_mmap_threshold = -1, -2, -3
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(m_mmap_threshold, 2**31 - 1)
+        libc.mallopt(m_trim_threshold, 2**31 - 1)
+        libc.mallopt(m_top_pad, 64 * 2**20)
+
+
+def autocast(runtime: Runtime) -> torch.autocast:
+    """The context for forward passes: matrix products in the runtime's dtype, the rest as it is."""
+    return torch.autocast(
+        str(runtime.device.value), dtype=runtime.torch_dtype, enabled=runtime.dtype.value != "float32"
+    )
+
+
+def measured_peak(runtime: Runtime, seconds: float = 0.2) -> float:
+    """FLOP/s of this machine's matrix product in the runtime's dtype, the best of several."""
+    size = 4096 if runtime.device.value == "cuda" else 1024
+    a = torch.ones(size, size, device=runtime.torch_device, dtype=runtime.torch_dtype)
+    best = float("inf")
+    start = time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        synchronize(runtime.torch_device)
+        before = time.perf_counter()
+        a @ a
+        synchronize(runtime.torch_device)
+        best = min(best, time.perf_counter() - before)
+    return 2 * size**3 / best
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits for the device's queue; nothing on a CPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes this process held: on the GPU if there is one, else resident memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bfloat16 natively (avx512_bf16 or amx_bf16, or Arm's bf16)."""
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16"))
+
+
+def physical_cores() -> int:
+    """Cores this process may use; two hardware threads of one core count once."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    siblings = set()
+    for cpu in allowed:
+        try:
+            with open(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list", encoding="ascii") as f:
+                siblings.add(f.read().strip())
+        except OSError:
+            return len(allowed)
+    return max(1, len(siblings))
+
+
+def available_memory() -> int:
+    """Bytes of main memory that are free for use, the container's limit included."""
+    free = 8 * 10**9  # where nothing can be read, an ordinary laptop's share
+    with contextlib.suppress(OSError, StopIteration, ValueError), open("/proc/meminfo", encoding="ascii") as f:
+        free = next(int(line.split()[1]) for line in f if line.startswith("MemAvailable")) * 1024
+    with contextlib.suppress(OSError, ValueError), open("/sys/fs/cgroup/memory.max", encoding="ascii") as f:
+        free = min(free, int(f.read()))
+    return free
+
+
+@contextlib.contextmanager
+def out_of_memory_as_error(micro_batch_size: int) -> Iterator[None]:
+    """Turns the device's out-of-memory error into one that says what to type."""
+    try:
+        yield
+    except torch.OutOfMemoryError as e:
+        smaller = max(1, micro_batch_size // 2)
+        raise ResourceError("the device is out of memory", fix=f"train.micro_batch_size={smaller}") from e

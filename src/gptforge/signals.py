@@ -1,0 +1,61 @@
+"""Ctrl-C and SIGTERM as a question that the work asks itself at good moments. Knows nothing of the work.
+
+First signal: `asked` becomes true; before `polled()` it raises Stopped at once, for there is nothing to finish.
+Second signal: the process ends on the spot with 130.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from gptforge.errors import EXIT_INTERRUPTED, Stopped
+
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+
+
+class StopSignals:
+    """Handlers for the length of a `with`. `pass_on(number)`, if set, hands signals to a child process."""
+
+    def __init__(self) -> None:
+        self.asked: str = ""  # the signal's name once one came
+        self.pass_on: Callable[[int], None] | None = None
+        self._polled = False
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
+            self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._before = {}
+
+    @contextlib.contextmanager
+    def polled(self) -> Iterator[None]:
+        """While inside, the work promises to look at `asked`; a first signal interrupts nothing."""
+        self._polled = True
+        try:
+            yield
+        finally:
+            self._polled = False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            with contextlib.suppress(OSError):
+                os.write(2, b"\ngptforge: stopped at once\n")
+            if self.pass_on is not None:
+                self.pass_on(number)
+            os._exit(EXIT_INTERRUPTED)
+        self.asked = signal.Signals(number).name
+        if self.pass_on is not None:
+            self.pass_on(number)
+        if not self._polled:
+            with contextlib.suppress(OSError, ValueError):
+                print("\ngptforge: stopped before the first step; nothing had been made yet", file=sys.stderr)
+            raise Stopped(self.asked)

@@ -1,0 +1,1 @@
+"""The training run: config to objects, the loop, and the state that makes it resumable."""

@@ -1,0 +1,122 @@
+"""What a config left open, decided once, with the reason: device, dtype, micro-batch, length, intervals.
+
+The decisions of a run are saved with it (decisions.json), so that resume and reproduce do not
+decide anew on another machine.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gptforge.config import TrainConfig
+from gptforge.config.model import divisors
+from gptforge.config.units import duration, shown_bytes
+from gptforge.model.cost import training_memory
+from gptforge.runtime import Choice, Machine, Runtime
+
+DEFAULT_STEPS = 2000
+EVALUATIONS = 10  # in a run, where eval.every is not set
+RECORDS = 200  # in a run, where log.every is not set
+MEMORY_SHARE = 0.7  # of what is free, for the estimate is one
+MACHINE_KEYS = ("device", "dtype", "compile", "threads", "micro_batch_size")
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """Every automatic value of a run. `steps` and the intervals are null in a run whose length is a time."""
+
+    runtime: Runtime
+    micro_batch_size: Choice
+    steps: Choice
+    warmup_steps: Choice
+    eval_every: Choice
+    checkpoint_every: Choice
+    log_every: Choice
+    seconds: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        named = {"device": self.runtime.device, "dtype": self.runtime.dtype, "compile": self.runtime.compile}
+        named |= {"threads": self.runtime.threads, "micro_batch_size": self.micro_batch_size, "steps": self.steps}
+        named |= {"warmup_steps": self.warmup_steps, "eval_every": self.eval_every}
+        named |= {"checkpoint_every": self.checkpoint_every, "log_every": self.log_every}
+        return {name: {"value": c.value, "reason": c.reason} for name, c in named.items()}
+
+
+def as_before(cfg: TrainConfig, saved: Mapping[str, Any], machine: Machine) -> dict[str, Choice]:
+    """The machine's decisions of a run that goes on, but for what the config now sets and devices that are gone."""
+    asked = {
+        "device": cfg.runtime.device,
+        "dtype": cfg.runtime.dtype,
+        "compile": cfg.runtime.compile,
+        "threads": cfg.runtime.threads,
+        "micro_batch_size": cfg.train.micro_batch_size or cfg.train.grad_accum,
+    }
+    kept = {k: Choice(saved[k]["value"], saved[k]["reason"]) for k in MACHINE_KEYS if k in saved and asked[k] is None}
+    if "device" in kept and kept["device"].value not in machine.devices:
+        kept = {k: c for k, c in kept.items() if k == "micro_batch_size"}
+    return kept
+
+
+def decide(
+    cfg: TrainConfig, runtime: Runtime, machine: Machine, vocab_size: int, windows_per_epoch: int, micro: Choice | None
+) -> Decisions:
+    """All decisions for a config, a machine and a text of `windows_per_epoch` windows; `micro` is a saved one."""
+    loop = cfg.train
+    steps = length(cfg, windows_per_epoch)
+    n = int(steps.value) if steps.value is not None else None
+    warmup = min(cfg.schedule.warmup_steps, n // 10) if n else cfg.schedule.warmup_steps
+    every = Choice(cfg.eval.every, "asked for") if cfg.eval.every else _every(n, EVALUATIONS)
+    saves = Choice(cfg.checkpoint.every, "asked for") if cfg.checkpoint.every else Choice(every.value, "at evaluations")
+    if cfg.log.every:
+        records = Choice(cfg.log.every, "asked for")
+    else:
+        records = Choice(max(1, n // RECORDS) if n else 10, f"about {RECORDS} in a run" if n else "every 10 steps")
+    return Decisions(
+        runtime=runtime,
+        micro_batch_size=micro or micro_batch_size(cfg, runtime, machine, vocab_size),
+        steps=steps,
+        warmup_steps=Choice(warmup, "schedule.warmup_steps, at most a tenth of the run"),
+        eval_every=every,
+        checkpoint_every=saves,
+        log_every=records,
+        seconds=duration(loop.time) if loop.time else None,
+    )
+
+
+def length(cfg: TrainConfig, windows_per_epoch: int) -> Choice:
+    """The number of optimizer steps; None in a run of fixed time."""
+    loop = cfg.train
+    if loop.time is not None:
+        return Choice(None, f"as many as {loop.time} allows")
+    if loop.steps is not None:
+        return Choice(loop.steps, "train.steps")
+    if loop.epochs is not None:
+        return Choice(max(1, math.ceil(loop.epochs * windows_per_epoch / loop.batch_size)), f"{loop.epochs:g} epochs")
+    if loop.tokens is not None:
+        per_step = loop.batch_size * cfg.model.block_size
+        return Choice(math.ceil(loop.tokens / per_step), f"{loop.tokens:,} tokens, {per_step:,} a step")
+    return Choice(DEFAULT_STEPS, "the default length")
+
+
+def micro_batch_size(cfg: TrainConfig, runtime: Runtime, machine: Machine, vocab_size: int) -> Choice:
+    """The largest divisor of the batch that fits into memory by estimate."""
+    loop = cfg.train
+    if loop.micro_batch_size:
+        return Choice(loop.micro_batch_size, "asked for")
+    if loop.grad_accum:
+        return Choice(loop.batch_size // loop.grad_accum, "from train.grad_accum")
+    room = MEMORY_SHARE * machine.memory
+    for size in reversed(divisors(loop.batch_size)):
+        needed = sum(training_memory(cfg.model, vocab_size, size, str(runtime.dtype.value)).values())
+        if needed <= room:
+            whole = "the whole batch" if size == loop.batch_size else "as much of the batch as"
+            verb = "fits" if size == loop.batch_size else "fit"
+            return Choice(size, f"{whole} {verb}: about {shown_bytes(needed)} of {shown_bytes(machine.memory)}")
+    return Choice(1, f"even one sequence may need more than the {shown_bytes(machine.memory)} there are")
+
+
+def _every(steps: int | None, times: int) -> Choice:
+    if steps is None:
+        return Choice(None, f"{times} times in the run")
+    return Choice(max(1, math.ceil(steps / times)), f"{times} times in the run")

@@ -1,0 +1,76 @@
+"""The one place where a config becomes objects: calls only, in the order in which they depend on each other."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from gptforge import runtime as machine_runtime
+from gptforge.config import TrainConfig
+from gptforge.data.loader import TrainLoader
+from gptforge.data.order import WindowOrder
+from gptforge.data.prepare import check_length, prepare
+from gptforge.data.store import Dataset
+from gptforge.dist import Dist
+from gptforge.model import Transformer, param_roles
+from gptforge.optim import build_optimizer
+from gptforge.runtime import Machine, Runtime
+from gptforge.tokenizers import Tokenizer
+from gptforge.train.decisions import Decisions, as_before, decide
+from gptforge.train.objectives import Objective, next_token
+
+
+@dataclass(slots=True)
+class Parts:
+    """What a Trainer works with. Replace any of them from Python: Trainer(cfg, run, dist, parts)."""
+
+    dataset: Dataset
+    tokenizer: Tokenizer
+    model: nn.Module
+    objective: Objective
+    optimizer: Optimizer
+    loader: TrainLoader
+    decisions: Decisions
+    machine: Machine
+
+
+def build_parts(
+    cfg: TrainConfig,
+    tokenizer: Tokenizer | None = None,
+    saved_decisions: Mapping[str, Any] | None = None,
+    on_progress: Callable[[str, float], None] | None = None,
+) -> tuple[Parts, Dist]:
+    """Tokenizer, data, model and optimizer of a config, on the machine's device.
+
+    `tokenizer` and `saved_decisions` are those of a run that goes on. Raises UserError for what
+    cannot be; nothing is written but the token cache.
+    """
+    machine = machine_runtime.probe()
+    kept = as_before(cfg, saved_decisions or {}, machine)
+    chosen = machine_runtime.choose(cfg.runtime, machine)
+    chosen = Runtime(**{k: kept.get(k, getattr(chosen, k)) for k in ("device", "dtype", "compile", "threads")})
+    machine_runtime.apply(chosen, cfg.runtime.deterministic)
+
+    dataset = prepare(cfg.data, cfg.tokenizer, tokenizer, on_progress)
+    check_length(dataset, cfg.model.block_size)
+    order = WindowOrder(len(dataset.train), cfg.model.block_size, cfg.seed, cfg.data.shuffle)
+    loader = TrainLoader(dataset.train, cfg.model.block_size, cfg.train.batch_size, order)
+    vocab_size = dataset.tokenizer.vocab_size
+    decisions = decide(cfg, chosen, machine, vocab_size, loader.windows_per_epoch, kept.get("micro_batch_size"))
+
+    dist = Dist(chosen.torch_device)
+    model = build_model(cfg, vocab_size, dist.device)
+    if chosen.compile.value:
+        model.compile()  # in place, so tensors keep their names
+    optimizer = build_optimizer(cfg.optimizer, dict(model.named_parameters()), param_roles(model))
+    return Parts(dataset, dataset.tokenizer, model, next_token, optimizer, loader, decisions, machine), dist
+
+
+def build_model(cfg: TrainConfig, vocab_size: int, device: torch.device) -> Transformer:
+    """A new model, its weights drawn from cfg.seed: the same on every device."""
+    model = Transformer(cfg.model, vocab_size)
+    model.init_weights(torch.Generator().manual_seed(cfg.seed))
+    return model.to(device)

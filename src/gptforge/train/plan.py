@@ -1,0 +1,125 @@
+"""What will run and why, as people and files are told: the table before step 1, env.json, the fingerprint."""
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+import gptforge
+from gptforge.config import TrainConfig
+from gptforge.config.units import shown_bytes, shown_count
+from gptforge.logs import Plan
+from gptforge.model.cost import count_parameters, flops_per_token, training_memory
+from gptforge.train.parts import Parts
+
+REFUSED = {"data": "the text", "tokenizer": "the tokenizer"}  # parts of the fingerprint that may not change
+
+
+def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_dir: str) -> Plan:
+    """The table of what will run."""
+    d, data = parts.decisions, parts.dataset
+    vocab = parts.tokenizer.vocab_size
+    parameters = sum(p.numel() for p in parts.model.parameters())
+    steps = int(d.steps.value) if d.steps.value is not None else None
+    per_step = cfg.train.batch_size * cfg.model.block_size
+    micro = int(d.micro_batch_size.value or 1)
+    memory = sum(training_memory(cfg.model, vocab, micro, str(d.runtime.dtype.value)).values())
+    shape = f"{cfg.model.n_layer} layers, {cfg.model.n_head} heads, width {cfg.model.n_embd}"
+    rows = [
+        ("data", f"{data.manifest['label']}: {len(data.train):,} + {len(data.val):,} tokens", "training + validation"),
+        ("tokenizer", f"{parts.tokenizer.kind}, {vocab} tokens", "tokenizer.kind"),
+        ("model", f"{choices.get('model', '')} {shown_count(parameters)} parameters".strip(), shape),
+        ("context", f"{cfg.model.block_size} tokens", "model.block_size"),
+        ("length", f"{steps:,} steps" if steps else f"{cfg.train.time}", d.steps.reason),
+        ("batch", f"{cfg.train.batch_size} sequences, {per_step:,} tokens", _accumulation(cfg.train.batch_size, micro)),
+        ("micro-batch", str(micro), d.micro_batch_size.reason),
+        (
+            "optimizer",
+            f"{cfg.optimizer.kind}, lr {cfg.optimizer.lr:g}",
+            f"{cfg.schedule.kind}, {d.warmup_steps.value} warm-up",
+        ),
+        ("device", str(d.runtime.device.value), d.runtime.device.reason),
+        ("dtype", str(d.runtime.dtype.value), d.runtime.dtype.reason),
+        ("compile", "yes" if d.runtime.compile.value else "no", d.runtime.compile.reason),
+        ("threads", str(d.runtime.threads.value), d.runtime.threads.reason),
+        ("memory", f"about {shown_bytes(memory)}", f"of {shown_bytes(parts.machine.memory)} free"),
+        ("evaluate", f"every {d.eval_every.value} steps" if d.eval_every.value else "by time", d.eval_every.reason),
+    ]
+    if steps:
+        tokens = steps * per_step
+        epochs = steps * cfg.train.batch_size / parts.loader.windows_per_epoch
+        rows.insert(
+            6, ("tokens", f"{shown_count(tokens)}, {epochs:.1f} epochs", f"{tokens / parameters:.1f} a parameter")
+        )
+        flops = tokens * flops_per_token(cfg.model, vocab)
+        rows.insert(7, ("compute", f"{flops:.2e} FLOPs", "forward and backward"))
+    if cfg.train.stop_after:
+        rows.append(("stop after", cfg.train.stop_after, "train.stop_after; resumable"))
+    return Plan("what will run, and why", rows, run_dir)
+
+
+def _accumulation(batch: int, micro: int) -> str:
+    return "at once" if micro == batch else f"{batch // micro} micro-batches"
+
+
+def warnings(cfg: TrainConfig, parts: Parts) -> list[str]:
+    """What the user should know before the run."""
+    found = list(parts.dataset.warnings)
+    if cfg.model.attention.dropout > 0:
+        found.append("model.attention.dropout switches off the fused attention kernel; steps are much slower")
+    parameters = sum(count_parameters(cfg.model, parts.tokenizer.vocab_size).values())
+    if parameters > 20 * len(parts.dataset.train):
+        tokens = shown_count(len(parts.dataset.train))
+        found.append(f"{shown_count(parameters)} parameters for {tokens} tokens of text: expect overfitting")
+    return found
+
+
+def environment(parts: Parts) -> dict[str, Any]:
+    """env.json: versions, commit, hardware. Environment variables are not in it, for they may hold secrets."""
+    return {
+        "gptforge": gptforge.__version__,
+        "commit": _commit(),
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "platform": platform.platform(),
+        "device": parts.machine.name,
+        "cores": parts.machine.cores,
+        "logical_cpus": os.cpu_count(),
+        "memory_free_bytes": parts.machine.memory,
+        "cuda": torch.version.cuda,
+    }
+
+
+def _commit() -> str | None:
+    """The commit of an editable checkout; None for an installed package."""
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def fingerprint(parts: Parts) -> dict[str, Any]:
+    """What must be equal for a resumed run to be bit for bit the same."""
+    runtime = parts.decisions.runtime
+    return {
+        "data": parts.dataset.fingerprint,
+        "tokenizer": parts.tokenizer.fingerprint,
+        "torch": torch.__version__,
+        "device": f"{runtime.device.value} {parts.machine.name}",
+        "dtype": runtime.dtype.value,
+        "threads": runtime.threads.value,
+        "compile": runtime.compile.value,
+        "micro_batch_size": parts.decisions.micro_batch_size.value,
+        "world_size": 1,
+    }

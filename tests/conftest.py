@@ -1,0 +1,29 @@
+"""What all tests share: one cache, so that a text is fetched once, and property tests without time limits."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# A busy machine makes single examples slow; how long the suite may take is checked elsewhere.
+hypothesis.settings.register_profile("gptforge", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("gptforge")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The cache that tests use: GPTFORGE_TEST_CACHE if that is set (kept), else a new folder; never the user's own."""
+    cache = Path(os.environ.get("GPTFORGE_TEST_CACHE") or tmp_path_factory.mktemp("cache"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPTFORGE_CACHE", str(cache))
+        yield cache
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache for one test alone."""
+    cache = tmp_path / "own-cache"
+    monkeypatch.setenv("GPTFORGE_CACHE", str(cache))
+    return cache
