@@ -42,15 +42,13 @@ def _starting(words: Iterable[str], beginning: str) -> list[str]:
 def _values(name: str, value: str, groups: Mapping[str, Sequence[str]], keys: list[Leaf]) -> list[str]:
     """`name=value` for every value that begins so; in a sweep (a,b,) the one after the last comma."""
     before, comma, last = value.rpartition(",")
-    known = list(groups.get(name, ())) or [
-        choice for leaf in keys if name in (leaf.name, _short(leaf)) for choice in _choices(leaf)
-    ]
+    known = groups.get(name) or [v for leaf in keys if name in (leaf.name, _short(leaf)) for v in _choices(leaf)]
     taken = before.split(",")
     return [f"{name}={before}{comma}{v}" for v in dict.fromkeys(known) if v.startswith(last) and v not in taken]
 
 
 def _choices(leaf: Leaf) -> list[str]:
-    choices = list(leaf.meta.get("choices") or ())
+    choices: list[str] = list(leaf.meta["choices"])
     if not choices and (leaf.type is bool or leaf.type == bool | None):
         choices = ["true", "false"]
     return [*choices, "null"] if choices and allows_none(leaf.type) else choices
@@ -89,7 +87,7 @@ _gptforge() {
     done
     COMPREPLY=()
     local found
-    while IFS= read -r found; do
+    while IFS= read -r found || [[ -n $found ]]; do
         [[ -n $found ]] && COMPREPLY+=("${found#"$cut"}")
     done < <("${words[0]}" __complete "${words[@]:1}" 2> /dev/null)
     if [[ ${#COMPREPLY[@]} -gt 0 && ${COMPREPLY[0]} == *= ]]; then

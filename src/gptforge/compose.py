@@ -18,6 +18,8 @@ from gptforge.errors import CheckpointError, ConfigError, UsageError
 from gptforge.runs import Call, Run, read_json
 
 HYDRA_VERSION_BASE = "1.3"
+OF_ONE_RUN = ("resume", "resume_allow", "dry_run")  # keys that a new run does not take from a saved config
+OF_ONE_START = (*OF_ONE_RUN, "train.stop_after")  # and those that speak of one start of a run only
 UNSET_DIR = "."  # hydra.run.dir in conf/: gptforge names the run itself
 
 
@@ -201,11 +203,16 @@ def load_config(schema: type, path: Path) -> Any:
         raise CheckpointError(f"the saved config is not valid: {e.what}", where=str(path)) from None
 
 
-def from_saved(command: str, path: Path, line: Line, grammar: Grammar) -> Composed:
-    """A saved config with the typed overrides on top."""
+def from_saved(
+    command: str, path: Path, line: Line, grammar: Grammar, leave_out: tuple[str, ...] = OF_ONE_RUN
+) -> Composed:
+    """A saved config, but for the keys in `leave_out`, with the typed overrides on top."""
     schema = SCHEMAS[command]
     saved = read_saved(path)
     tree = saved["config"]
+    for key in leave_out:
+        section, _, leaf = key.rpartition(".")
+        (tree.get(section, {}) if section else tree).pop(leaf, None)
     typed, directory = typed_values(line, grammar)
     for key, value in typed.items():
         *parents, leaf = key.split(".")
@@ -249,7 +256,7 @@ def from_command_line(command: str, line: Line, grammar: Grammar) -> Composed | 
 
 def for_resume(path: Path, line: Line, grammar: Grammar) -> Composed:
     """The config of a run that goes on, with changes that its keys' resume classes permit."""
-    composed = from_saved("train", path, line, grammar)
+    composed = from_saved("train", path, line, grammar, leave_out=OF_ONE_START)
     if composed.call.directory is not None:
         raise UsageError("a run goes on in its own directory", where="hydra.run.dir", fix="leave hydra.run.dir out")
     refuse_changes(read_saved(path)["config"], to_dict(composed.config), composed.config.resume_allow)

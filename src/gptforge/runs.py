@@ -89,6 +89,17 @@ class Run:
         run.point_latest()
         return run
 
+    def update(self, config: Mapping[str, Any], call: Call) -> None:
+        """Records how the run was called once more, and the config if that changed it."""
+        try:
+            if read_json(self.config, "the saved config") != config:
+                write_json(self.config, config)
+            path = self.path / "overrides.txt"
+            earlier = path.read_text(encoding="utf-8") if path.exists() else ""
+            write_text(path, earlier + "".join(redacted(word) + "\n" for word in call.typed))
+        except OSError as e:
+            raise from_os_error(e, "the run directory cannot be written") from e
+
     @classmethod
     def find(cls, text: str) -> "Run":
         """The run that `latest`, a path, a name under runs/ or a checkpoint's path stands for."""

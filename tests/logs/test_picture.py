@@ -1,5 +1,6 @@
 """loss.svg is well-formed, self-contained and readable, whatever the losses are."""
 
+import itertools
 import math
 import re
 import xml.etree.ElementTree as ET
@@ -103,7 +104,7 @@ def test_ticks_are_even_round_and_around_the_values(low, span, wanted):
     slack = 1e-6 * max(1.0, abs(low) + span)
     assert marks[0] <= low + slack and marks[-1] >= low + span - slack
     assert 2 <= len(marks) <= wanted + 3
-    assert all(math.isclose(b - a, step, rel_tol=1e-3, abs_tol=slack) for a, b in zip(marks, marks[1:], strict=False))
+    assert all(math.isclose(b - a, step, rel_tol=1e-3, abs_tol=slack) for a, b in itertools.pairwise(marks))
 
 
 def test_ticks_of_a_usual_run():

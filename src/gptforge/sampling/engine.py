@@ -1,5 +1,6 @@
 """Text from a model, token by token: prefill, decode with a cache, stop. Knows no files and no terminal."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -66,6 +67,11 @@ def generate_text(
         model.train(was_training)
 
 
+def unescaped(text: str) -> str:
+    """A text as typed in a shell, where \\n and \\t stand for a line break and a tab, and \\\\ for a backslash."""
+    return re.sub(r"\\([nt\\])", lambda m: {"n": "\n", "t": "\t", "\\": "\\"}[m[1]], text)
+
+
 def start_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
     """The prompt's tokens; for an empty one, what begins a text: bos, a line break, or the first token."""
     ids = [int(i) for i in tokenizer.encode(prompt)]
@@ -84,7 +90,7 @@ class TextWriter:
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
         self.decoder = StreamDecoder(tokenizer)
-        self.stop = list(stop)
+        self.stop = [unescaped(s) for s in stop]
         self.held = ""
         self.done = False
 

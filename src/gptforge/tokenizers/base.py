@@ -67,11 +67,15 @@ class Tokenizer(Protocol):
         canonical = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
+    def stored(self) -> dict[str, Any]:
+        """What tokenizer.json holds."""
+        return {"schema_version": SCHEMA_VERSION, **self.to_dict()}
+
     def save(self, folder: Path) -> Path:
         """Write tokenizer.json into an existing folder and sync it; returns the file. Raises OSError."""
         path = folder / FILE_NAME
         with path.open("w", encoding="utf-8", newline="\n") as file:
-            json.dump({"schema_version": SCHEMA_VERSION, **self.to_dict()}, file, ensure_ascii=False)
+            json.dump(self.stored(), file, ensure_ascii=False)
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())

@@ -327,7 +327,7 @@ class Trainer:
         files = pack(self.state, self.parts.model, self.parts.optimizer, self.fingerprint)
         files["config.json"] = checkpoint.json_bytes(as_saved(self.cfg, self.call.choices))
         files["decisions.json"] = checkpoint.json_bytes(self.decisions.to_dict())
-        files["tokenizer.json"] = checkpoint.json_bytes(self.parts.tokenizer.saved())
+        files["tokenizer.json"] = checkpoint.json_bytes(self.parts.tokenizer.stored())
         checkpoint.commit(self.run, step, files)
         checkpoint.point(self.run, "latest", step)
         if self.state.best_step == step:
