@@ -10,17 +10,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gptforge.config.schema import Leaf, Problem, config_error, leaves, nearest, unknown_key
-from gptforge.errors import DataError, UsageError
+from gptforge.config.schema import Leaf, Problem, allows_none, config_error, leaves, nearest, shown, unknown_key
+from gptforge.errors import DataError, UserError
 
-# Hydra's own flags, with whether a value follows
-HYDRA_FLAGS = {
-    "--multirun": False, "-m": False, "--run": False, "-r": False, "--resolve": False, "--hydra-help": False,
-    "--cfg": True, "-c": True, "--package": True, "-p": True, "--info": True, "-i": True,
-    "--config-name": True, "-cn": True,
+HELP = ("-h", "--help")
+CONFIG_DIR = ("--config-dir", "-cd")
+CFG = ("job", "hydra", "all")
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+# Hydra's own flags with the values they take: (), one of these, or any
+HYDRA_FLAGS: dict[str, tuple[str, ...] | None] = {
+    "--multirun": (), "-m": (), "--resolve": (), "--cfg": CFG, "-c": CFG, "--info": INFO, "-i": INFO,
+    "--package": None, "-p": None,
 }  # fmt: skip
-CONFIG_DIR_FLAGS = ("--config-dir", "-cd")
-SAVED = ("config",)  # keys of the command line that are no part of any config
+RUN_DIR, SWEEP_DIR = "hydra.run.dir", "hydra.sweep.dir"
+HYDRA_KEYS = ("hydra/sweeper", "hydra.sweeper.")  # what else of Hydra's own config can be set
+SAVED = "config"  # a key of the command line that is no part of any config
 
 
 @dataclass(slots=True)
@@ -32,7 +36,6 @@ class Line:
     config_dirs: list[Path] = field(default_factory=list)
     typed: list[str] = field(default_factory=list)
     free: dict[str, str] = field(default_factory=dict)  # free texts by key, as typed
-    saved_config: str | None = None
     help: bool = False
 
     @property
@@ -44,6 +47,7 @@ class Line:
 class Grammar:
     """What a command understands: its keys, groups (name -> options) and the keys its bare words stand for."""
 
+    command: str
     schema: type
     groups: dict[str, list[str]]
     positionals: tuple[str, ...] = ()
@@ -65,113 +69,170 @@ class Grammar:
         return self.unknown(name)
 
     def unknown(self, name: str) -> Problem:
-        group = difflib.get_close_matches(name, list(self.groups), 1, 0.6)
+        """The problem of a name that is neither key nor group, with the one that was probably meant."""
+        near = nearest(name, [*self.groups, *(leaf.name for leaf in leaves(self.schema))], 1)
+        if near and near[0] in self.groups:
+            return Problem(name, f"there is no key or group {shown(name)!r}", self.choice(near[0]))
         key = unknown_key(name, self.schema)
-        if group and "." not in name:
-            options = ", ".join(self.groups[group[0]][:6])
-            return Problem(name, f"there is no key or group {name!r}", f"{group[0]}=… ({options}, …)")
-        return Problem(name, key.message, key.fix or "gptforge COMMAND --help lists every key")
+        return Problem(name, key.message, key.fix or f"gptforge {self.command} --help lists every key")
+
+    def choice(self, group: str) -> str:
+        """How an option of a group is chosen."""
+        options = self.groups[group]
+        return f"{group}=… ({', '.join(options[:6])}{', …' if len(options) > 6 else ''})"
 
 
 def parse(tokens: list[str], grammar: Grammar) -> Line:
     """The command line as Hydra overrides. Raises one error that names every problem in it."""
     line = Line(typed=list(tokens))
     problems: list[Problem] = []
+    queue = joined(without_flags(tokens, line, problems))
     positionals = list(grammar.positionals)
-    queue = joined(tokens)
-    while queue:
+    last = ""
+    while queue and not line.help:
         token = queue.pop(0)
-        if token in ("-h", "--help"):
-            line.help = True
-        elif token in CONFIG_DIR_FLAGS or token.split("=")[0] in CONFIG_DIR_FLAGS:
-            line.config_dirs.append(config_dir(token, queue))
-        elif token.split("=")[0] in HYDRA_FLAGS:
-            line.flags.append(token)
-            if HYDRA_FLAGS[token.split("=")[0]] and "=" not in token and queue:
-                line.flags.append(queue.pop(0))
-        elif token.startswith("-"):
-            queue.insert(0, dashed(token, queue, grammar))
-        elif "=" in token:
-            name, value = token.split("=", 1)
-            problems += override(name, value, grammar, line)
+        understood = dashed(token, queue, grammar) if token.startswith("-") else token
+        if isinstance(understood, Problem):
+            problems.append(understood)
+            continue
+        name, equals, value = understood.partition("=")
+        if equals:
+            problems += override(name.strip(), value, grammar, line)
         elif positionals:
             problems += override(positionals.pop(0), token, grammar, line)
         else:
-            problems.append(bare_word(token, grammar))
+            problems.append(bare_word(token, last, grammar))
+        last = token
     problems += twice(line)
     if problems and not line.help:
         raise config_error(problems, lambda key: "the command line")
     return line
 
 
+def without_flags(tokens: list[str], line: Line, problems: list[Problem]) -> list[str]:
+    """The words that are no flags of Hydra's; the flags are taken into the line."""
+    words: list[str] = []
+    queue = list(tokens)
+    while queue:
+        token = queue.pop(0)
+        name, given, value = token.partition("=")
+        if not _is_text(token):
+            problems.append(Problem("", f"{token!a} is not UTF-8", "the same word in UTF-8"))
+        elif token in HELP:
+            line.help = True
+        elif name in CONFIG_DIR:
+            path = Path(value if given or not queue else queue.pop(0))
+            line.config_dirs.append(path.resolve())
+            if not path.name or not path.is_dir():
+                what = f"there is no folder {str(path)!r}" if path.name else f"{name} needs a folder"
+                problems.append(Problem(name, what, f"{name} PATH (it holds model/mine.yaml …)"))
+        elif name in HYDRA_FLAGS:
+            choices = HYDRA_FLAGS[name]
+            line.flags.append(name)
+            if choices == ():
+                continue
+            value = value if given or not queue else queue.pop(0)
+            line.flags.append(value)
+            if not value or (choices and value not in choices):
+                problems.append(Problem(name, f"{token} needs a value", f"{name} {'|'.join(choices or ('PACKAGE',))}"))
+        else:
+            words.append(token)
+    return words
+
+
+def _is_text(token: str) -> bool:
+    """Whether the bytes that were typed were UTF-8."""
+    try:
+        token.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def joined(tokens: list[str]) -> list[str]:
     """`key = value`, `key= value` and `key =value` as one token each."""
     out: list[str] = []
-    for i, token in enumerate(tokens):
+    open_ended = False  # the last token was a lone =, so a value must follow
+    for token in tokens:
         starts = token.startswith("=") and out and "=" not in out[-1]
-        after = out and out[-1].endswith("=") and out[-1].count("=") == 1 and not looks_like_override(tokens[i])
-        if starts or (after and i > 0):
+        follows = out and out[-1].endswith("=") and out[-1].count("=") == 1 and not looks_like_override(token)
+        if starts or follows or open_ended:
             out[-1] += token
         else:
             out.append(token)
+        open_ended = bool(starts) and token == "="
     return out
 
 
 def looks_like_override(token: str) -> bool:
-    return token.startswith("-") or "=" in token.strip("=")
+    """Whether a word is more likely a flag or another key=value than the value of the key before it."""
+    if token.startswith("-"):
+        return not re.match(r"-[\d.]", token)
+    return "=" in token.strip("=")
 
 
-def dashed(token: str, queue: list[str], grammar: Grammar) -> str:
+def dashed(token: str, queue: list[str], grammar: Grammar) -> str | Problem:
     """`--key value`, `--key=value` and `--flag` as key=value."""
     name, given, value = token.lstrip("-").partition("=")
     name = name.replace("-", "_")
     if not name:
-        raise UsageError(f"{token!r} is no option", fix="key=value, such as train.steps=500")
-    leaf = grammar.leaf(name)
+        return Problem("", f"{token!r} is no option", "key=value, such as train.steps=500")
     if given:
         return f"{name}={value}"
-    if isinstance(leaf, Leaf) and leaf.type in (bool, bool | None) and (not queue or queue[0] not in ("true", "false")):
-        return f"{name}=true"
+    leaf = grammar.leaf(name)
+    if isinstance(leaf, Leaf):
+        if leaf.type in (bool, bool | None) and (not queue or queue[0] not in ("true", "false", "null")):
+            return f"{name}=true"
+        if queue and leaf.meta["free_text"] and not queue[0].startswith("--"):
+            return f"{name}={queue.pop(0)}"
+    elif name not in (*grammar.groups, SAVED):
+        if queue and "=" not in queue[0] and not queue[0].startswith("-"):
+            queue.pop(0)  # its value, of which there is nothing to say
+        return leaf
     if queue and not looks_like_override(queue[0]):
         return f"{name}={queue.pop(0)}"
-    if isinstance(leaf, Problem) and name not in grammar.groups:
-        raise config_error([leaf], lambda key: "the command line")
-    raise UsageError(f"{token} needs a value", fix=f"{name}=VALUE")
-
-
-def config_dir(token: str, queue: list[str]) -> Path:
-    _, given, value = token.partition("=")
-    if not given:
-        if not queue:
-            raise UsageError(f"{token} needs a folder", fix=f"{token} PATH")
-        value = queue.pop(0)
-    path = Path(value)
-    if not path.is_dir():
-        raise UsageError(
-            f"there is no folder {value!r}", where=token, fix="--config-dir PATH (it holds model/mine.yaml …)"
-        )
-    return path.resolve()
+    return Problem(name, f"{token} needs a value", f"{name}=VALUE")
 
 
 def override(name: str, value: str, grammar: Grammar, line: Line) -> Iterator[Problem]:
     """Adds one `name=value` to the line, or yields what is wrong with it."""
-    name = name.strip()
-    if name.startswith("hydra.") or name.startswith("hydra/"):
+    if not name:
+        yield Problem(name, f"'={shown(value)}' has no key", "key=value, such as train.steps=500")
+    elif name in (SAVED, RUN_DIR, SWEEP_DIR):
+        yield from _outside(name, value, line)
+    elif name.startswith(("hydra.", "hydra/")):
+        if not name.startswith(HYDRA_KEYS):
+            yield Problem(name, f"{name} cannot be set", f"{RUN_DIR}=PATH, or with -m {SWEEP_DIR}=PATH")
         line.overrides.append(f"{name}={value}")
-        return
-    if name in SAVED:
-        line.saved_config = value
-        return
-    if name[:1] in "+~":
-        yield Problem(name, f"keys are set without {name[0]!r}", f"{name.lstrip('+~')}={value}")
-        return
-    if name in grammar.groups:
+    elif name[0] in "+~":
+        bare = name.lstrip("+~")
+        known = bare in grammar.groups or isinstance(grammar.leaf(bare), Leaf)
+        yield Problem(name, f"keys are set without {name[0]!r}", f"{bare}={value}" if known else "")
+        if not known:
+            yield grammar.unknown(bare)
+    elif name in grammar.groups:
         yield from group_override(name, value, grammar, line)
-        return
+    else:
+        yield from _key_override(name, value, grammar, line)
+
+
+def _outside(name: str, value: str, line: Line) -> Iterator[Problem]:
+    """What is no part of the config: where a saved one is, and where the run goes."""
+    if not value:
+        yield Problem(name, f"{name} needs a path", f"{name}=PATH")
+    if line.free.get(name, value) != value:
+        yield Problem(name, f"{name} is given twice, as {line.free[name]} and {value}", f"{name}={value}")
+    if name == (RUN_DIR if line.multirun else SWEEP_DIR):
+        other = SWEEP_DIR if line.multirun else RUN_DIR
+        yield Problem(name, f"{name} is used only {'without' if line.multirun else 'with'} -m", f"{other}={value}")
+    line.free[name] = value
+
+
+def _key_override(name: str, value: str, grammar: Grammar, line: Line) -> Iterator[Problem]:
     leaf = grammar.leaf(name)
     if isinstance(leaf, Problem):
         yield leaf
-    elif leaf.meta["free_text"] and value != "null":
+    elif leaf.meta["free_text"] and not (value == "null" and allows_none(leaf.type)):
         line.free[leaf.name] = value
         line.overrides.append(f"{leaf.name}={quoted(value)}")
     else:
@@ -181,45 +242,76 @@ def override(name: str, value: str, grammar: Grammar, line: Line) -> Iterator[Pr
 def group_override(group: str, value: str, grammar: Grammar, line: Line) -> Iterator[Problem]:
     """`group=option`; `data=SOME/PATH` is the files data set."""
     options = grammar.groups[group]
-    if group == "data" and value not in options and (os.path.lexists(value) or looks_like_path(value)):
-        if not os.path.lexists(value) and not line.multirun:
-            raise missing_path(value)
-        line.overrides += ["data=files", f"data.path={quoted(value)}"]
+    names = [value] if value in options or is_path(value) else [name.strip() for name in value.split(",")]
+    if len(names) > 1 and not line.multirun:
+        yield Problem(group, f"{group}={value} has several values", f"-m {group}={value} runs one job for each")
         return
-    chosen = value.split(",") if line.multirun or "," in value else [value]
-    for option in chosen:
-        option = option.strip()
-        if option not in options and option != "null":
-            near = difflib.get_close_matches(option, options, 1, 0.5)
-            fix = f"{group}={near[0]}" if near else ""
-            yield Problem(group, f"{group}={option}: there is {', '.join(options)}", fix)
-    line.overrides.append(f"{group}={value}")
+    paths = [name for name in names if group == "data" and name not in options and is_path(name)]
+    if not paths:
+        for name in names:
+            yield from _not_an_option(group, name, options)
+        line.overrides.append(f"{group}={','.join(names)}")
+    elif len(paths) < len(names):
+        yield Problem(group, f"{group}={value} mixes files and built-in texts", "one sweep for each kind")
+    else:
+        for path in paths:
+            if not os.path.lexists(path):
+                raise missing_path(path)
+        if len(paths) == 1:
+            line.free["data.path"] = value
+        line.overrides += ["data=files", f"data.path={','.join(map(quoted, paths))}"]
+
+
+def _not_an_option(group: str, name: str, options: list[str]) -> Iterator[Problem]:
+    if name in options:
+        return
+    near = difflib.get_close_matches(name, options, 1, 0.5)
+    if group == "data" and name and not near:
+        raise missing_path(name)
+    if not options:
+        yield Problem(group, f"there is no {group} {shown(name)!r}, nor any other", f"conf/{group}/{name}.yaml makes one")
+    else:
+        fix = f"{group}={near[0]}" if near else ""
+        yield Problem(group, f"there is no {group} {shown(name)!r} among {', '.join(options)}", fix)
+
+
+def is_path(value: str) -> bool:
+    return os.path.lexists(value) or looks_like_path(value)
 
 
 def looks_like_path(value: str) -> bool:
     return any(sign in value for sign in ("/", "\\")) or Path(value).suffix.lower() in (".txt", ".md", ".text")
 
 
-def missing_path(value: str) -> DataError:
+def missing_path(value: str) -> UserError:
     """The error for a text that is not there, with the nearest name beside it."""
     path = Path(value)
     try:
         beside = os.listdir(path.parent if str(path.parent) else ".")
-    except OSError:
+    except (OSError, ValueError):
         beside = []
     near = difflib.get_close_matches(path.name, beside, 1, 0.6)
     fix = f"data={path.parent / near[0]}" if near else "data=PATH of a text file or a folder, or data=shakespeare"
-    return DataError(f"there is no file or folder {value!r}", where="data=… on the command line", fix=fix)
+    return DataError(f"there is no file or folder {shown(value)!r}", where="data=… on the command line", fix=fix)
 
 
-def bare_word(token: str, grammar: Grammar) -> Problem:
-    groups = [g for g, options in grammar.groups.items() if token in options]
-    if groups:
-        return Problem(token, f"{token!r} alone says too little", f"{groups[0]}={token}")
-    names = nearest(token, [leaf.name for leaf in leaves(grammar.schema)])
-    return Problem(
-        token, f"{token!r} is not key=value", f"{names[0]}=…" if names else "key=value, such as train.steps=500"
-    )
+def bare_word(token: str, last: str, grammar: Grammar) -> Problem:
+    """The problem of a word without =, and what it was probably meant to be; `last` is the word before it."""
+    choosing = [group for group, options in grammar.groups.items() if token in options]
+    leaf = grammar.leaf(token.lstrip("+~"))
+    if choosing:
+        fix = f"{choosing[0]}={token}"
+    elif token in grammar.groups:
+        fix = grammar.choice(token)
+    elif "data" in grammar.groups and os.path.lexists(token):
+        fix = f"data={token}"
+    elif isinstance(leaf, Leaf):
+        fix = f"{leaf.name}=… ({leaf.type_name})"
+    elif "=" in last:
+        fix = f"texts with blanks in quotes: '{last} {token}'"
+    else:
+        fix = leaf.fix if nearest(token, [x.name for x in leaves(grammar.schema)]) else ""
+    return Problem(token, f"{shown(token)!r} is not key=value", fix or "key=value, such as train.steps=500")
 
 
 def twice(line: Line) -> Iterator[Problem]:
@@ -237,7 +329,5 @@ def quoted(value: str) -> str:
 
     Inside double quotes only a quote, and backslashes before one, need an escape; `${` would be an interpolation.
     """
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-        value = value[1:-1]
     escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value, flags=re.DOTALL)
     return '"' + re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + "\\${", escaped) + '"'

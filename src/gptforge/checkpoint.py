@@ -21,8 +21,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from gptforge.config import TrainConfig
-from gptforge.config.schema import build
-from gptforge.errors import CheckpointError, ConfigError, ResourceError, from_os_error
+from gptforge.config.saved import load_config
+from gptforge.errors import CheckpointError, ResourceError, from_os_error
 from gptforge.model import Transformer
 from gptforge.runs import MANIFEST, Run, candidates, read_json, write_text
 from gptforge.tokenizers import Tokenizer, load_tokenizer
@@ -191,11 +191,7 @@ class Loaded:
 def load_model(text: str, device: torch.device | None = None, unknown: str = "error") -> Loaded:
     """The model, tokenizer and config of `latest`, `best`, a run or a checkpoint. Raises CheckpointError."""
     path, warnings = first_sound(candidates(text))
-    saved = read_json(path / "config.json", "the checkpoint's config")
-    try:
-        config = build(TrainConfig, saved["config"])
-    except ConfigError as e:
-        raise CheckpointError(f"its config is not valid: {e.what}", where=str(path / "config.json")) from None
+    config = load_config(TrainConfig, path / "config.json")
     tokenizer = load_tokenizer(path, unknown)
     with torch.device("meta"):
         model = Transformer(config.model, tokenizer.vocab_size)

@@ -12,10 +12,11 @@ from typing import Any
 import yaml
 
 from gptforge.arguments import Grammar, Line
-from gptforge.config import SCHEMA_VERSION, SCHEMAS
-from gptforge.config.schema import Leaf, Problem, Resume, build, config_error, flatten, leaves, shown, to_dict
-from gptforge.errors import CheckpointError, ConfigError, UsageError
-from gptforge.runs import Call, Run, read_json
+from gptforge.config import SCHEMAS
+from gptforge.config.saved import read_saved, refuse_changes
+from gptforge.config.schema import Problem, build, config_error, flatten, to_dict
+from gptforge.errors import ConfigError, UsageError
+from gptforge.runs import Call, Run
 
 HYDRA_VERSION_BASE = "1.3"
 OF_ONE_RUN = ("resume", "resume_allow", "dry_run")  # keys that a new run does not take from a saved config
@@ -177,32 +178,6 @@ def readable(override: str) -> bool:
 # A saved config --------------------------------------------------------------
 
 
-def read_saved(path: Path) -> dict[str, Any]:
-    """A config.json of this version: schema_version, choices, config. Raises CheckpointError."""
-    saved = read_json(path, "the saved config")
-    version = saved.get("schema_version")
-    if version != SCHEMA_VERSION or not isinstance(saved.get("config"), dict):
-        raise CheckpointError(
-            f"its schema_version is {version!r}, this gptforge reads {SCHEMA_VERSION}",
-            where=str(path),
-            fix="use the gptforge that wrote it (its version is in env.json beside it)",
-        )
-    return saved
-
-
-def as_saved(config: Any, choices: Mapping[str, str]) -> dict[str, Any]:
-    """What config.json holds: every key, and the options chosen (for names and tables only)."""
-    return {"schema_version": SCHEMA_VERSION, "choices": dict(choices), "config": to_dict(config)}
-
-
-def load_config(schema: type, path: Path) -> Any:
-    """A config.json as a checked `schema` object."""
-    try:
-        return build(schema, read_saved(path)["config"])
-    except ConfigError as e:
-        raise CheckpointError(f"the saved config is not valid: {e.what}", where=str(path)) from None
-
-
 def from_saved(
     command: str, path: Path, line: Line, grammar: Grammar, leave_out: tuple[str, ...] = OF_ONE_RUN
 ) -> Composed:
@@ -261,23 +236,3 @@ def for_resume(path: Path, line: Line, grammar: Grammar) -> Composed:
         raise UsageError("a run goes on in its own directory", where="hydra.run.dir", fix="leave hydra.run.dir out")
     refuse_changes(read_saved(path)["config"], to_dict(composed.config), composed.config.resume_allow)
     return composed
-
-
-def refuse_changes(old: Mapping[str, Any], new: Mapping[str, Any], allowed: list[str]) -> None:
-    """Raises CheckpointError for keys whose change would make it another run."""
-    before, after = flatten(old), flatten(new)
-    known: dict[str, Leaf] = {leaf.name: leaf for leaf in leaves(SCHEMAS["train"])}
-    wrong = set(allowed) - set(known)
-    if wrong:
-        raise config_error([Problem(k, f"resume_allow names {k!r}, which is no key") for k in sorted(wrong)])
-    changed = [k for k in known if before.get(k, known[k].default) != after[k]]
-    lines, fixes = [], []
-    for key in changed:
-        if known[key].meta["resume"] is Resume.REFUSE:
-            lines.append(f"{key}: {shown(before.get(key))} -> {shown(after[key])} would be another model or other data")
-        elif known[key].meta["resume"] is Resume.UNLESS_ALLOWED and key not in allowed:
-            lines.append(f"{key}: {shown(before.get(key))} -> {shown(after[key])} would change the run's course")
-            fixes.append(key)
-    if lines:
-        fix = f"resume_allow=[{','.join(fixes)}] if that is meant" if len(fixes) == len(lines) else "start a new run"
-        raise CheckpointError("a run goes on with its own config\n  " + "\n  ".join(lines[:5]), fix=fix)

@@ -148,12 +148,13 @@ def measured_peak(runtime: Runtime, seconds: float = 0.2) -> float:
     """FLOP/s of this machine's matrix product in the runtime's dtype, the best of several."""
     size = 4096 if runtime.device.value == "cuda" else 1024
     a = torch.ones(size, size, device=runtime.torch_device, dtype=runtime.torch_dtype)
+    product = torch.empty_like(a)
     best = float("inf")
     start = time.perf_counter()
     while time.perf_counter() - start < seconds:
         synchronize(runtime.torch_device)
         before = time.perf_counter()
-        a @ a
+        torch.mm(a, a, out=product)
         synchronize(runtime.torch_device)
         best = min(best, time.perf_counter() - before)
     return 2 * size**3 / best

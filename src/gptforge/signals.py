@@ -48,7 +48,8 @@ class StopSignals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             with contextlib.suppress(OSError):
-                os.write(2, b"\ngptforge: stopped at once\n")
+                show_cursor = b"\x1b[?25h" if os.isatty(2) else b""  # a live display may have hidden it
+                os.write(2, show_cursor + b"\ngptforge: stopped at once\n")
             if self.pass_on is not None:
                 self.pass_on(number)
             os._exit(EXIT_INTERRUPTED)
@@ -57,5 +58,5 @@ class StopSignals:
             self.pass_on(number)
         if not self._polled:
             with contextlib.suppress(OSError, ValueError):
-                print("\ngptforge: stopped before the first step; nothing had been made yet", file=sys.stderr)
+                print("\ngptforge: stopped before the first step", file=sys.stderr)
             raise Stopped(self.asked)

@@ -289,6 +289,13 @@ def test_a_continued_run_knows_its_best_from_before():
     assert view.record({"step": 70, "val_loss": 1.4}) is True
 
 
+def test_an_evaluation_has_both_losses():
+    view = View()
+    view.start(Plan("", [], ""), 100, 0)
+    fields = view.line({"step": 1, "val_loss": 1.6, "train_eval_loss": 1.5, "val_bpb": 2.3}, True)
+    assert fields[2:] == [("val", "1.6000 (best)"), ("train", "1.5000"), ("bits/byte", "2.300")]
+
+
 def test_a_loss_that_is_not_finite_can_be_shown():
     view = View()
     view.start(Plan("", [], ""), None, 0)

@@ -104,6 +104,12 @@ def test_the_log_has_everything_with_its_time(tmp_path):
     ]
 
 
+def test_a_log_that_was_dropped_can_still_be_told(tmp_path):
+    log = TextLog(tmp_path / "train.log")
+    log.close()
+    log.line("error", "the real reason goes elsewhere")
+
+
 def test_samples_are_kept_as_they_were_written(tmp_path):
     SampleFiles(tmp_path / "samples").sample(500, "ROMEO:\r\n[b]é\x1b[2J")
     assert (tmp_path / "samples" / "step-000500.txt").read_bytes() == "ROMEO:\r\n[b]é\x1b[2J".encode()

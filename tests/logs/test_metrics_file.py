@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,22 +27,21 @@ def csv_rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(first=RECORDS, second=RECORDS, data=st.data())
 def test_any_cut_keeps_exactly_the_whole_lines_before_it(tmp_path_factory, first, second, data):
     folder = tmp_path_factory.mktemp("run")
-    metrics = opened(folder)
-    ends = [0]
-    for record in first:
-        metrics.record(record)
-        ends.append(metrics.length())
-    cut = data.draw(st.integers(0, ends[-1]))
-    metrics.truncate(cut)
-    kept = first[: sum(end <= cut for end in ends) - 1]
-    assert read_metrics(folder / "metrics.jsonl") == kept
-    for record in second:
-        metrics.record(record)
-    metrics.close()
+    with closing(opened(folder)) as metrics:
+        ends = [0]
+        for record in first:
+            metrics.record(record)
+            ends.append(metrics.length())
+        cut = data.draw(st.integers(0, ends[-1]))
+        metrics.truncate(cut)
+        kept = first[: sum(end <= cut for end in ends) - 1]
+        assert read_metrics(folder / "metrics.jsonl") == kept
+        for record in second:
+            metrics.record(record)
     whole = kept + second
     assert read_metrics(folder / "metrics.jsonl") == whole
     # Each row of the CSV is its record, numbers exact.

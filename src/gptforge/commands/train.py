@@ -4,8 +4,8 @@ import sys
 import time
 
 from gptforge.checkpoint import first_sound
-from gptforge.compose import as_saved
 from gptforge.config import TrainConfig
+from gptforge.config.saved import as_saved
 from gptforge.data.prepare import Progress
 from gptforge.logs import make_console_sink
 from gptforge.runs import Call, Run, candidates, read_json, run_name

@@ -27,6 +27,12 @@ class Batch:
         """How many labels count."""
         return int((self.labels != IGNORE).sum())
 
+    def rows(self, first: int, last: int) -> "Batch":
+        """Sequences first to last-1: a micro-batch."""
+        documents = None if self.documents is None else self.documents[first:last]
+        extra = {name: tensor[first:last] for name, tensor in self.extra.items()}
+        return Batch(self.inputs[first:last], self.labels[first:last], documents, extra)
+
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on a device; to CUDA through pinned memory, without waiting for the copy."""
         device = torch.device(device)

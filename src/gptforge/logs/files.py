@@ -109,7 +109,9 @@ class TextLog(Sink):
         self._now = now
 
     def line(self, kind: str, text: str) -> None:
-        """Add `text`; its further lines are indented under the first."""
+        """Add `text`; its further lines are indented under the first. Nothing, once the log is closed."""
+        if self._file.closed:
+            return
         stamp = self._now().isoformat(" ", "seconds")
         self._file.write(f"{stamp} {kind:<7} " + text.rstrip("\n").replace("\n", "\n    ") + "\n")
         self._file.flush()

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from gptforge.config.units import shown_seconds
 from gptforge.logs.events import Plan, Sink, Values
-from gptforge.logs.screen import Screen, spark, visible, wrap
+from gptforge.logs.screen import Screen, spark, wrap
 from gptforge.logs.view import CURVE_WIDTH, Fields, History, View, loss_text, sample_lines
 
 SECONDS_BETWEEN_DRAWINGS = 0.25
@@ -28,11 +28,6 @@ class _Console(Console):
 
     def on_broken_pipe(self) -> None:
         raise  # rich calls this while it handles the BrokenPipeError
-
-
-def _text(value: str, style: str = "") -> Text:
-    """Text as it is: no markup, no control codes."""
-    return Text(visible(value), style=style)
 
 
 def _fields(fields: Fields) -> Text:
@@ -85,6 +80,7 @@ class RichSink(Sink):
             emoji=False,
             highlight=False,
         )
+        self._screen = screen
         self._clock = clock
         self._view = View(history, clock)
         self._live: Live | None = None
@@ -97,8 +93,8 @@ class RichSink(Sink):
             column.overflow = "fold"
             column.style = style
         for row in plan.rows:
-            table.add_row(*map(_text, row))
-        self._console.print(_text(plan.title, "bold"))
+            table.add_row(*map(self._text, row))
+        self._console.print(self._text(plan.title, "bold"))
         self._console.print(table)
 
     def progress(self, step: int, fraction: float, values: Values) -> None:
@@ -121,15 +117,15 @@ class RichSink(Sink):
                 self._console.print(text)
 
     def sample(self, step: int, text: str) -> None:
-        self._console.print(_text(f"sample at step {step}:", "dim"))
-        for line in sample_lines(visible(text), min(self._console.width, 100) - 4):
+        self._console.print(self._text(f"sample at step {step}:", "dim"))
+        for line in sample_lines(self._screen.clean(text), min(self._console.width, 100) - 4):
             self._console.print(Text(f"    {line}", "italic"))
 
     def note(self, text: str) -> None:
-        self._console.print(_text(text, "dim"))
+        self._console.print(self._text(text, "dim"))
 
     def warn(self, text: str) -> None:
-        self._console.print(Text.assemble(("warning: ", "bold yellow"), _text(text, "yellow")))
+        self._console.print(Text.assemble(("warning: ", "bold yellow"), self._text(text, "yellow")))
 
     def finish(self, summary: Mapping[str, Any], next_commands: Sequence[str]) -> None:
         self.close()
@@ -137,15 +133,19 @@ class RichSink(Sink):
         table.add_column(style="dim")
         table.add_column(overflow="fold")
         for name, value in self._view.results(summary, self._console.encoding):
-            table.add_row(name, _text(value, "bold green" if name == "best val loss" else ""))
+            table.add_row(name, self._text(value, "bold green" if name == "best val loss" else ""))
         self._console.print()
         self._console.print(table)
         for number, command in enumerate(next_commands):
             # Never wrapped by us: it is there to be copied.
-            line = Text.assemble(("next:   " if not number else " " * 8, "dim"), _text(command, "bold"))
+            line = Text.assemble(("next:   " if not number else " " * 8, "dim"), self._text(command, "bold"))
             self._console.print(line, soft_wrap=True)
 
     def close(self) -> None:
         if self._live is not None:
             live, self._live = self._live, None
             live.stop()
+
+    def _text(self, value: str, style: str = "") -> Text:
+        """Text as it is: no markup, no control codes."""
+        return Text(self._screen.clean(value), style=style)

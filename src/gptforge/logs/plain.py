@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gptforge.logs.events import Plan, Sink, Values
-from gptforge.logs.screen import Screen, visible, wrap
+from gptforge.logs.screen import Screen, wrap
 from gptforge.logs.view import History, View, sample_lines
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -35,7 +35,8 @@ class PlainSink(Sink):
 
     def _row(self, name: str, names: int, value: str, reason: str = "") -> None:
         """One aligned row; the reason goes to its own line when there is no room beside the value."""
-        head = f"  {name:<{names}}  "
+        value, reason = self._screen.clean(value), self._screen.clean(reason)
+        head = f"  {self._screen.clean(name):<{names}}  "
         text = f"{value}  ({reason})" if reason else value
         if len(head + text) > self._screen.width and reason:
             self._text(value, head)
@@ -58,7 +59,7 @@ class PlainSink(Sink):
 
     def sample(self, step: int, text: str) -> None:
         self._screen.line(f"sample at step {step}:")
-        for line in sample_lines(visible(text), self._screen.width - 4):
+        for line in sample_lines(self._screen.clean(text), self._screen.width - 4):
             self._screen.line(f"    {line}".rstrip())
 
     def note(self, text: str) -> None:
@@ -75,13 +76,13 @@ class PlainSink(Sink):
             self._row(name, names, value)
         for number, command in enumerate(next_commands):
             # Never wrapped: it is there to be copied.
-            self._screen.line(("next:   " if not number else " " * 8) + visible(command))
+            self._screen.line(("next:   " if not number else " " * 8) + self._screen.clean(command))
 
     def _text(self, text: str, head: str = "") -> None:
         """`text` after `head`, wrapped, with further lines indented under its start."""
         indent = " " * min(len(head), self._screen.width // 2) if head else "  "
         for line in textwrap.wrap(
-            visible(text),
+            self._screen.clean(text),
             self._screen.width,
             initial_indent=head,
             subsequent_indent=indent,
@@ -102,7 +103,7 @@ class QuietSink(Sink):
         self._view.start(plan, total_steps, start_step)
 
     def warn(self, text: str) -> None:
-        self._screen.line(f"warning: {visible(text)}")
+        self._screen.line(f"warning: {self._screen.clean(text)}")
 
     def finish(self, summary: Mapping[str, Any], next_commands: Sequence[str]) -> None:
         self._screen.line(self._view.result_line(summary))

@@ -5,7 +5,6 @@ Knows nothing of runs or metrics. Whatever text comes in, no control code of its
 
 import contextlib
 import os
-import shutil
 import unicodedata
 from collections.abc import Iterable
 from typing import Any
@@ -117,10 +116,19 @@ class Screen:
         self.write(text + "\n")
         self.flush()
 
+    def clean(self, text: str) -> str:
+        """The text as it will be shown, so that its width is known before it is laid out."""
+        return fit(visible(text), self.encoding)
+
     @property
     def width(self) -> int:
         """COLUMNS or the terminal's width where known, at most MAX_WIDTH."""
-        return max(20, min(MAX_WIDTH, shutil.get_terminal_size((MAX_WIDTH, 24)).columns))
+        columns = os.environ.get("COLUMNS", "")
+        known = int(columns) if columns.isdecimal() else 0
+        if not known and self.isatty():
+            with contextlib.suppress(OSError, ValueError):
+                known = os.get_terminal_size(self.fileno()).columns
+        return max(20, min(MAX_WIDTH, known or MAX_WIDTH))
 
     def can_draw(self) -> bool:
         """Whether lines can be drawn over: only on a real terminal, whatever FORCE_COLOR says."""

@@ -85,7 +85,9 @@ class View:
         fields += self._numbers(values, (("loss", "train_loss", loss_text),))
         if "val_loss" in values:
             fields.append(("val", loss_text(values["val_loss"]) + (" (best)" if best else "")))
-            fields += self._numbers(values, (("bits/byte", "val_bpb", "{:.3f}".format),))
+            fields += self._numbers(
+                values, (("train", "train_eval_loss", loss_text), ("bits/byte", "val_bpb", "{:.3f}".format))
+            )
         else:
             fields += self._numbers(values, (("lr", "lr", "{:.2e}".format), ("norm", "grad_norm", "{:.2f}".format)))
         fields += self._speed(values, NOTABLE_WAIT)

@@ -11,10 +11,12 @@ from gptforge.config import ScheduleConfig
 
 
 def lr_multiplier(cfg: ScheduleConfig, progress: float, step: int, warmup_steps: int) -> float:
-    """What the peak lr is multiplied with before optimizer step `step` (counted from 0)."""
-    if step < warmup_steps:
-        return (step + 1) / (warmup_steps + 1)
-    return SHAPES[cfg.kind](min(max(progress, 0.0), 1.0), cfg)
+    """What the peak lr is multiplied with before optimizer step `step` (counted from 0).
+
+    The lower of warm-up and shape: a short run of fixed time also ends decayed.
+    """
+    shape = SHAPES[cfg.kind](min(max(progress, 0.0), 1.0), cfg)
+    return min(shape, (step + 1) / (warmup_steps + 1))
 
 
 def cosine(progress: float, cfg: ScheduleConfig) -> float:

@@ -1,5 +1,6 @@
 """The one place where a config becomes objects: calls only, in the order in which they depend on each other."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from gptforge.data.store import Dataset
 from gptforge.dist import Dist
 from gptforge.model import Transformer, param_roles
 from gptforge.optim import build_optimizer
-from gptforge.runtime import Machine, Runtime
+from gptforge.runtime import Machine
 from gptforge.tokenizers import Tokenizer
 from gptforge.train.decisions import Decisions, as_before, decide
 from gptforge.train.objectives import Objective, next_token
@@ -51,7 +52,7 @@ def build_parts(
     machine = machine_runtime.probe()
     kept = as_before(cfg, saved_decisions or {}, machine)
     chosen = machine_runtime.choose(cfg.runtime, machine)
-    chosen = Runtime(**{k: kept.get(k, getattr(chosen, k)) for k in ("device", "dtype", "compile", "threads")})
+    chosen = dataclasses.replace(chosen, **{k: c for k, c in kept.items() if k != "micro_batch_size"})
     machine_runtime.apply(chosen, cfg.runtime.deterministic)
 
     dataset = prepare(cfg.data, cfg.tokenizer, tokenizer, on_progress)

@@ -16,6 +16,7 @@ from gptforge.config import TrainConfig
 from gptforge.config.units import shown_bytes, shown_count
 from gptforge.logs import Plan
 from gptforge.model.cost import count_parameters, flops_per_token, training_memory
+from gptforge.runs import Run
 from gptforge.train.parts import Parts
 
 REFUSED = {"data": "the text", "tokenizer": "the tokenizer"}  # parts of the fingerprint that may not change
@@ -78,6 +79,17 @@ def warnings(cfg: TrainConfig, parts: Parts) -> list[str]:
         tokens = shown_count(len(parts.dataset.train))
         found.append(f"{shown_count(parameters)} parameters for {tokens} tokens of text: expect overfitting")
     return found
+
+
+def next_commands(run: Run, status: str, best_step: int | None, step: int) -> list[str]:
+    """What to type after a run."""
+    name = run.pointer_name
+    if status != "done":
+        return [f"gptforge train resume={name}"]
+    commands = [f"gptforge sample ckpt={name}"]
+    if best_step not in (None, step):
+        commands.append(f"gptforge sample ckpt={name}/best")
+    return commands
 
 
 def environment(parts: Parts) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from gptforge.errors import CheckpointError
 from gptforge.runs import read_json
 
 LEGACY_NUMPY = "MT19937"
+OVERFIT_MARGIN = 0.02  # share by which val_loss is above its best before that is called overfitting
 
 
 @dataclass(slots=True)
@@ -43,6 +44,36 @@ class TrainState:
     last_eval_step: int = 0
     overfit_said: bool = False
     metrics_bytes: int = 0  # length of metrics.jsonl
+
+    def advance(self, loss_sum: float, tokens: int) -> None:
+        """Counts one optimizer step."""
+        self.step += 1
+        self.tokens += tokens
+        self.loss_sum += loss_sum
+        self.loss_tokens += tokens
+
+    def take_loss(self) -> float:
+        """The mean training loss since it was last taken."""
+        self.train_loss = self.loss_sum / self.loss_tokens
+        self.loss_sum, self.loss_tokens = 0.0, 0
+        return self.train_loss
+
+    def judge(self, val_loss: float, train_loss: float) -> str:
+        """Takes note of an evaluation; returns a warning when the model begins to learn the text by heart."""
+        if self.best_val_loss is None or val_loss < self.best_val_loss:
+            self.best_val_loss, self.best_step, self.train_eval_at_best = val_loss, self.step, train_loss
+            self.evals_since_best = 0
+            return ""
+        self.evals_since_best += 1
+        by_heart = self.train_eval_at_best is not None and train_loss < self.train_eval_at_best
+        if self.overfit_said or not by_heart or val_loss <= self.best_val_loss * (1 + OVERFIT_MARGIN):
+            return ""
+        self.overfit_said = True
+        return (
+            f"the model overfits: since step {self.best_step} val_loss rose from {self.best_val_loss:.3f} to "
+            f"{val_loss:.3f} while the loss on training text fell to {train_loss:.3f}; the best checkpoint is kept. "
+            "More text, model.dropout=0.2, a smaller model or train.early_stop_patience=2 help"
+        )
 
 
 def pack(state: TrainState, model: nn.Module, optimizer: Optimizer, fingerprint: Mapping[str, Any]) -> dict[str, bytes]:

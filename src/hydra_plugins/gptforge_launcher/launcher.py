@@ -46,7 +46,8 @@ class ProcessLauncher(Launcher):
 
     def job(self, number: int, overrides: list[str]):
         """One point's frozen config, or what is wrong with it."""
-        from gptforge.compose import as_saved, conf_dirs, from_hydra
+        from gptforge.compose import conf_dirs, from_hydra
+        from gptforge.config.saved import as_saved
         from gptforge.errors import UserError
         from gptforge.sweep import Job, Point
 

@@ -1,0 +1,60 @@
+"""The config.json of a run or a checkpoint: written, read back, and compared when a run goes on. No hydra, no torch."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gptforge.config import SCHEMA_VERSION, SCHEMAS
+from gptforge.config.schema import Leaf, Problem, Resume, build, config_error, flatten, leaves, shown, to_dict
+from gptforge.errors import CheckpointError, ConfigError
+from gptforge.runs import read_json
+
+C = TypeVar("C")
+
+
+def as_saved(config: Any, choices: Mapping[str, str]) -> dict[str, Any]:
+    """What config.json holds: every key, and the options chosen (for names and tables only)."""
+    return {"schema_version": SCHEMA_VERSION, "choices": dict(choices), "config": to_dict(config)}
+
+
+def read_saved(path: Path) -> dict[str, Any]:
+    """A config.json of this version: schema_version, choices, config. Raises CheckpointError."""
+    saved = read_json(path, "the saved config")
+    version = saved.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise CheckpointError(
+            f"its schema_version is {version!r}, this gptforge reads {SCHEMA_VERSION}",
+            where=str(path),
+            fix="use the gptforge that wrote it (its version is in env.json beside it)",
+        )
+    if not isinstance(saved.get("config"), dict) or not isinstance(saved.get("choices", {}), dict):
+        raise CheckpointError("the saved config holds no config", where=str(path), fix="config=RUN/config.json of a run")
+    return saved
+
+
+def load_config(schema: type[C], path: Path) -> C:
+    """A config.json as a checked `schema` object. Raises CheckpointError."""
+    try:
+        return build(schema, read_saved(path)["config"])
+    except ConfigError as e:
+        raise CheckpointError(f"the saved config is not valid: {e.what}", where=str(path)) from None
+
+
+def refuse_changes(old: Mapping[str, Any], new: Mapping[str, Any], allowed: list[str]) -> None:
+    """Raises CheckpointError for keys whose change would make it another run."""
+    before, after = flatten(old), flatten(new)
+    known: dict[str, Leaf] = {leaf.name: leaf for leaf in leaves(SCHEMAS["train"])}
+    wrong = set(allowed) - set(known)
+    if wrong:
+        raise config_error([Problem(k, f"resume_allow names {k!r}, which is no key") for k in sorted(wrong)])
+    changed = [k for k in known if before.get(k, known[k].default) != after[k]]
+    lines, fixes = [], []
+    for key in changed:
+        if known[key].meta["resume"] is Resume.REFUSE:
+            lines.append(f"{key}: {shown(before.get(key))} -> {shown(after[key])} would be another model or other data")
+        elif known[key].meta["resume"] is Resume.UNLESS_ALLOWED and key not in allowed:
+            lines.append(f"{key}: {shown(before.get(key))} -> {shown(after[key])} would change the run's course")
+            fixes.append(key)
+    if lines:
+        fix = f"resume_allow=[{','.join(fixes)}] if that is meant" if len(fixes) == len(lines) else "start a new run"
+        raise CheckpointError("a run goes on with its own config\n  " + "\n  ".join(lines[:5]), fix=fix)
