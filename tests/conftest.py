@@ -27,3 +27,10 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cache = tmp_path / "own-cache"
     monkeypatch.setenv("GPTFORGE_CACHE", str(cache))
     return cache
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory for one test alone, where its runs/ go."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -33,7 +33,7 @@ class Line:
 
     overrides: list[str] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)
-    config_dirs: list[Path] = field(default_factory=list)
+    config_dirs: list[Path] = field(default_factory=list)  # folders of the user's options
     typed: list[str] = field(default_factory=list)
     free: dict[str, str] = field(default_factory=dict)  # free texts by key, as typed
     help: bool = False
@@ -101,12 +101,19 @@ def parse(tokens: list[str], grammar: Grammar) -> Line:
         elif positionals:
             problems += override(positionals.pop(0), token, grammar, line)
         else:
-            problems.append(bare_word(token, last, grammar))
+            problems.append(bare_word(token, last, queue, grammar))
         last = token
     problems += twice(line)
     if problems and not line.help:
         raise config_error(problems, lambda key: "the command line")
     return line
+
+
+def config_dirs(tokens: list[str]) -> list[Path]:
+    """The folders of --config-dir; options in them must be known before the rest can be understood."""
+    line = Line()
+    without_flags(tokens, line, [])
+    return line.config_dirs
 
 
 def without_flags(tokens: list[str], line: Line, problems: list[Problem]) -> list[str]:
@@ -134,7 +141,8 @@ def without_flags(tokens: list[str], line: Line, problems: list[Problem]) -> lis
             value = value if given or not queue else queue.pop(0)
             line.flags.append(value)
             if not value or (choices and value not in choices):
-                problems.append(Problem(name, f"{token} needs a value", f"{name} {'|'.join(choices or ('PACKAGE',))}"))
+                takes = " or ".join(choices) if choices else "a package"
+                problems.append(Problem(name, f"{name} takes {takes}", f"{name} {(choices or ('model',))[0]}"))
         else:
             words.append(token)
     return words
@@ -242,7 +250,8 @@ def _key_override(name: str, value: str, grammar: Grammar, line: Line) -> Iterat
 def group_override(group: str, value: str, grammar: Grammar, line: Line) -> Iterator[Problem]:
     """`group=option`; `data=SOME/PATH` is the files data set."""
     options = grammar.groups[group]
-    names = [value] if value in options or is_path(value) else [name.strip() for name in value.split(",")]
+    whole = value in options or os.path.lexists(value) or (is_path(value) and not line.multirun)
+    names = [value] if whole else [name.strip() for name in value.split(",")]
     if len(names) > 1 and not line.multirun:
         yield Problem(group, f"{group}={value} has several values", f"-m {group}={value} runs one job for each")
         return
@@ -269,7 +278,9 @@ def _not_an_option(group: str, name: str, options: list[str]) -> Iterator[Proble
     if group == "data" and name and not near:
         raise missing_path(name)
     if not options:
-        yield Problem(group, f"there is no {group} {shown(name)!r}, nor any other", f"conf/{group}/{name}.yaml makes one")
+        yield Problem(
+            group, f"there is no {group} {shown(name)!r}, nor any other", f"conf/{group}/{name}.yaml makes one"
+        )
     else:
         fix = f"{group}={near[0]}" if near else ""
         yield Problem(group, f"there is no {group} {shown(name)!r} among {', '.join(options)}", fix)
@@ -295,8 +306,8 @@ def missing_path(value: str) -> UserError:
     return DataError(f"there is no file or folder {shown(value)!r}", where="data=… on the command line", fix=fix)
 
 
-def bare_word(token: str, last: str, grammar: Grammar) -> Problem:
-    """The problem of a word without =, and what it was probably meant to be; `last` is the word before it."""
+def bare_word(token: str, last: str, queue: list[str], grammar: Grammar) -> Problem:
+    """The problem of a word without =, and what it was probably meant to be; `last` was before it, `queue` follows."""
     choosing = [group for group, options in grammar.groups.items() if token in options]
     leaf = grammar.leaf(token.lstrip("+~"))
     if choosing:
@@ -308,10 +319,13 @@ def bare_word(token: str, last: str, grammar: Grammar) -> Problem:
     elif isinstance(leaf, Leaf):
         fix = f"{leaf.name}=… ({leaf.type_name})"
     elif "=" in last:
-        fix = f"texts with blanks in quotes: '{last} {token}'"
+        words = [last, token]
+        while queue and not looks_like_override(queue[0]):
+            words.append(queue.pop(0))
+        fix = f"quotes around a text with blanks: '{' '.join(words)}'"
     else:
-        fix = leaf.fix if nearest(token, [x.name for x in leaves(grammar.schema)]) else ""
-    return Problem(token, f"{shown(token)!r} is not key=value", fix or "key=value, such as train.steps=500")
+        fix = leaf.fix
+    return Problem(token, f"{shown(token)!r} is not key=value", fix)
 
 
 def twice(line: Line) -> Iterator[Problem]:

@@ -80,9 +80,10 @@ def remove(checkpoint: Path) -> None:
 
 
 def sweep_litter(run: Run) -> None:
-    """Removes what saves that were killed have left. Only for the holder of the run's lock."""
-    for path in run.checkpoints.glob(".t*-step-*"):
-        shutil.rmtree(path, ignore_errors=True)
+    """Removes what writes that were killed have left. Only for the holder of the run's lock."""
+    for path in [*run.checkpoints.glob(".trash-*"), *run.checkpoints.glob(".tmp-*"), *run.path.glob(".tmp-*")]:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def set_aside(run: Run, after: int) -> Path | None:
@@ -117,7 +118,11 @@ def verify(checkpoint: Path) -> None:
         )
     if held.get("manifest_sha256") != _digest_of(held):
         raise CheckpointError("its manifest is damaged", where=str(checkpoint / MANIFEST))
-    for name, expected in held["files"].items():
+    try:
+        step, written = held["step"], {Path(name).name: str(e["sha256"]) for name, e in held["files"].items()}
+    except (KeyError, TypeError, AttributeError):
+        raise CheckpointError("its manifest is not complete", where=str(checkpoint / MANIFEST)) from None
+    for name, expected in written.items():
         path = checkpoint / name
         try:
             with open(path, "rb") as f:
@@ -126,13 +131,13 @@ def verify(checkpoint: Path) -> None:
             raise CheckpointError("a file of the checkpoint is missing", where=str(path)) from None
         except OSError as e:
             raise CheckpointError(f"a file of the checkpoint cannot be read: {e.strerror}", where=str(path)) from None
-        if found != expected["sha256"]:
+        if found != expected:
             raise CheckpointError(
-                f"a file of the checkpoint is damaged: sha256 {found[:16]}…, written was {expected['sha256'][:16]}…",
+                f"a file of the checkpoint is damaged: sha256 {found[:16]}…, written was {expected[:16]}…",
                 where=str(path),
             )
-    if f"step-{held['step']:06d}" != checkpoint.name:
-        raise CheckpointError(f"it holds step {held['step']}, which is not its name", where=str(checkpoint))
+    if f"step-{step:06d}" != checkpoint.name:
+        raise CheckpointError(f"it holds step {step}, which is not its name", where=str(checkpoint))
 
 
 def first_sound(paths: list[Path]) -> tuple[Path, list[str]]:

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from gptforge import __version__, compose, usage
-from gptforge.arguments import Grammar, Line, parse
+from gptforge.arguments import HELP, RUN_DIR, SWEEP_DIR, Grammar, Line, config_dirs, parse, quoted
 from gptforge.config import SCHEMAS
 from gptforge.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, Stopped, UsageError, UserError, from_os_error
+from gptforge.notices import say
 from gptforge.runs import Call, new_sweep_directory
 from gptforge.usage import COMMANDS
 
@@ -57,9 +58,11 @@ def guarded(action: Callable[[], int]) -> int:
 
 def dispatch(argv: list[str]) -> int:
     """Finds the command and runs it."""
-    if not argv or argv[0] in ("-h", "--help", "help"):
+    if not argv or argv[0] in HELP or argv == ["help"]:
         print(usage.usage())
         return EXIT_DONE
+    if argv[0] == "help":
+        argv = [argv[1], "--help"]
     command, rest = argv[0], argv[1:]
     if command in ("--version", "-V", "version"):
         print(f"gptforge {__version__}")
@@ -75,22 +78,20 @@ def dispatch(argv: list[str]) -> int:
 
 def run(command: str, tokens: list[str]) -> int:
     """Understands and checks a command line, then runs it."""
-    dirs = compose.conf_dirs([])
-    grammar = Grammar(SCHEMAS[command], compose.options(command, dirs), COMMANDS[command].positionals)
+    dirs = compose.conf_dirs(config_dirs(tokens))
+    grammar = Grammar(command, SCHEMAS[command], compose.options(command, dirs), COMMANDS[command].positionals)
     line = parse(tokens, grammar)
-    if line.config_dirs:  # options of the user's: understood once their names are known
-        dirs = compose.conf_dirs(line.config_dirs)
-        grammar = Grammar(SCHEMAS[command], compose.options(command, dirs), COMMANDS[command].positionals)
-        line = parse(tokens, grammar)
     if line.help:
         print(usage.command_help(command, dirs))
         return EXIT_DONE
+    if line.multirun and not COMMANDS[command].sweeps:
+        raise UsageError(f"{command} has no -m", fix="gptforge train -m … runs one training for each combination")
     for path in compose.shadowed(dirs):
         say(f"gptforge: warning: {path} is not read, gptforge has an option of that name; rename it")
     saved = compose.from_command_line(command, line, grammar)
     if saved is not None:
         return execute(command, saved.config, saved.call)
-    return through_hydra(command, line, dirs)
+    return sweep(command, line, dirs) if line.multirun else single(command, line, dirs)
 
 
 def execute(command: str, config: Any, call: Call) -> int:
@@ -98,47 +99,57 @@ def execute(command: str, config: Any, call: Call) -> int:
     return importlib.import_module(f"gptforge.commands.{command}").run(config, call)
 
 
-def through_hydra(command: str, line: Line, dirs: list[Path]) -> int:
-    """hydra.main around the command, after the same config has been composed and checked."""
-    config_name = command
-    for i, flag in enumerate(line.flags):
-        if flag in ("--config-name", "-cn"):
-            config_name = line.flags[i + 1] if i + 1 < len(line.flags) else command
-    overrides = [*compose.search_path(dirs), *line.overrides]
-    if not line.multirun and "--hydra-help" not in line.flags:
-        compose.compose(command, line, dirs, config_name)
-    sweep = None
-    if line.multirun:
-        sweep = new_sweep_directory()
-        overrides.append(f"hydra.sweep.dir={sweep.as_posix()}")
+def single(command: str, line: Line, dirs: list[Path]) -> int:
+    """One job through hydra.main, after its config has been composed and checked."""
+    composed = compose.compose(command, line, dirs)
     outcome = [EXIT_DONE]
 
-    def task(cfg: Any) -> None:
-        composed = compose.from_task(command, cfg, line.typed, dirs, overrides)
+    def task(_: Any) -> None:
         outcome[0] = guarded(lambda: execute(command, composed.config, composed.call))
 
-    hydra_main(task, command, [*line.flags, *overrides])
-    if sweep is not None:
-        from gptforge.sweep import finish
-
-        return finish(sweep)
+    # Hydra makes hydra.run.dir before the job runs; ours is made when there is something to put into it
+    hydra_main(task, command, line, dirs, f"{RUN_DIR}={compose.UNSET_DIR}")
     return outcome[0]
 
 
-def hydra_main(task: Callable[[Any], None], command: str, argv: list[str]) -> None:
-    """Calls hydra.main with a command line of ours."""
+def sweep(command: str, line: Line, dirs: list[Path]) -> int:
+    """The points of a sweep through hydra.main and our launcher, then their table."""
+    from gptforge.sweep import finish
+
+    compose.check_readable(command, line.overrides)
+    directory = new_sweep_directory(line.free.get(SWEEP_DIR))
+    try:
+        hydra_main(lambda _: None, command, line, dirs, f"{SWEEP_DIR}={quoted(directory.as_posix())}")
+    except BaseException:
+        with contextlib.suppress(OSError):
+            directory.rmdir()  # only if nothing is in it
+        raise
+    return finish(directory)
+
+
+def hydra_main(task: Callable[[Any], None], command: str, line: Line, dirs: list[Path], directory: str) -> None:
+    """Calls hydra.main with a command line of ours; its errors become ours."""
     import hydra
 
     compose.register_schemas()
     task.__module__ = f"gptforge.commands.{command}"  # Hydra names the job after it
-    before = sys.argv
-    sys.argv = ["gptforge", *argv]
+    argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = ["gptforge", *line.flags, *compose.search_path(dirs), *line.overrides, directory]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting
+    decorate = hydra.main(
+        config_path=str(compose.conf_dir()), config_name=command, version_base=compose.HYDRA_VERSION_BASE
+    )
     try:
-        hydra.main(config_path=str(compose.conf_dir()), config_name=command, version_base=compose.HYDRA_VERSION_BASE)(
-            task
-        )()
+        decorate(task)()
+    except SystemExit as e:  # Hydra has said why, such as a package that --cfg does not find
+        raise SystemExit(UsageError.exit_code if e.code else EXIT_DONE) from e
+    except Exception as e:
+        raise compose.explained(e, command, line.overrides) from e
     finally:
-        sys.argv = before
+        sys.argv = argv
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if full_error is not None:
+            os.environ["HYDRA_FULL_ERROR"] = full_error
 
 
 def complete(words: list[str]) -> int:
@@ -152,12 +163,14 @@ def complete(words: list[str]) -> int:
 
 
 def print_completion(words: list[str]) -> int:
-    from gptforge.completion import script
+    from gptforge.completion import SHELLS, script
 
-    shells = ("bash", "zsh", "fish")
-    if not words or words[0] not in shells:
-        raise UsageError("for which shell?", fix=[f"gptforge completion {shell}" for shell in shells])
-    print(script(words[0]))
+    if words in (["-h"], ["--help"]):
+        print(f"usage: gptforge completion {'|'.join(SHELLS)}\n\n{COMMANDS['completion'].what}")
+    elif len(words) != 1 or words[0] not in SHELLS:
+        raise UsageError("for which shell?", fix=[f"gptforge completion {shell}" for shell in SHELLS])
+    else:
+        print(script(words[0]))
     return EXIT_DONE
 
 
@@ -168,15 +181,6 @@ def unknown_command(command: str) -> UsageError:
         return UsageError(f"no command before {command!r}", fix=f"gptforge train {command}")
     fix = f"gptforge {near[0]}" if near else "gptforge --help lists the commands: " + ", ".join(COMMANDS)
     return UsageError(f"there is no command {command!r}", fix=fix)
-
-
-def say(text: str) -> None:
-    """A message for people: on stderr, whatever its encoding; a closed stderr is no reason to fail."""
-    with contextlib.suppress(OSError, ValueError):
-        encoding = getattr(sys.stderr, "encoding", None) or "ascii"
-        plain = text.replace("…", "...").replace("–", "-") if encoding.lower() not in ("utf-8", "utf8") else text
-        sys.stderr.write(plain.encode(encoding, "replace").decode(encoding) + "\n")
-        sys.stderr.flush()
 
 
 def debug_traceback() -> None:

@@ -5,16 +5,16 @@ whole: `from_saved` reads JSON, and only the overrides typed on top are parsed w
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from gptforge.arguments import Grammar, Line
+from gptforge.arguments import RUN_DIR, SAVED, Grammar, Line, quoted
 from gptforge.config import SCHEMAS
-from gptforge.config.saved import read_saved, refuse_changes
-from gptforge.config.schema import Problem, build, config_error, flatten, to_dict
+from gptforge.config.saved import load_config, read_saved, refuse_changes
+from gptforge.config.schema import Problem, build, config_error, flatten, leaves, to_dict
 from gptforge.errors import ConfigError, UsageError
 from gptforge.runs import Call, Run
 
@@ -57,9 +57,10 @@ def read_yaml(path: Path) -> Any:
 
 
 def shadowed(dirs: list[Path]) -> list[Path]:
-    """Files of the user's that have the name of a packaged one, and so are never read."""
-    ours = {path.relative_to(dirs[0]) for path in dirs[0].rglob("*.yaml")}
-    return [path for d in dirs[1:] for path in d.rglob("*.yaml") if path.relative_to(d) in ours]
+    """Files of the user's that have the name of a packaged one but say something else, and so are never read."""
+    ours = [path.relative_to(dirs[0]) for path in dirs[0].rglob("*.yaml")]
+    both = [(dirs[0] / name, d / name) for d in dirs[1:] for name in ours if (d / name).is_file()]
+    return [theirs for mine, theirs in both if theirs.read_bytes() != mine.read_bytes()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +81,11 @@ def register_schemas() -> None:
 
 def search_path(dirs: list[Path]) -> list[str]:
     """The override that lets Hydra find the user's own options."""
-    return [f"hydra.searchpath=[{','.join('file://' + d.as_posix() for d in dirs[1:])}]"] if dirs[1:] else []
+    own = ",".join(quoted(f"file://{d.as_posix()}") for d in dirs[1:])
+    return [f"hydra.searchpath=[{own}]"] if own else []
 
 
-def compose(command: str, line: Line, dirs: list[Path], config_name: str) -> Composed:
+def compose(command: str, line: Line, dirs: list[Path]) -> Composed:
     """The config that Hydra composes from conf/ and a command line. Raises ConfigError; creates nothing."""
     import hydra
     from hydra.core.global_hydra import GlobalHydra
@@ -92,34 +94,24 @@ def compose(command: str, line: Line, dirs: list[Path], config_name: str) -> Com
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(conf_dir()), job_name=command, version_base=HYDRA_VERSION_BASE):
-            cfg = hydra.compose(config_name, [*search_path(dirs), *line.overrides], return_hydra_config=True)
-            return from_hydra(command, cfg, line.typed, dirs, line.overrides)
+            cfg = hydra.compose(command, [*search_path(dirs), *line.overrides], return_hydra_config=True)
+            composed = from_hydra(command, cfg, line.typed, dirs, line.overrides)
     except Exception as e:
-        raise explained(e, line) from e
+        raise explained(e, command, line.overrides) from e
+    directory = line.free.get(RUN_DIR)
+    return replace(composed, call=replace(composed.call, directory=Path(directory))) if directory else composed
 
 
 def from_hydra(command: str, cfg: Any, typed: list[str], dirs: list[Path], overrides: list[str]) -> Composed:
-    """A composed DictConfig, with its hydra node, as a checked config."""
+    """A composed DictConfig, with its hydra node, as a checked config and its Call."""
     from omegaconf import OmegaConf, open_dict
 
-    hydra_node = cfg.hydra
+    hydra = cfg.hydra
     with open_dict(cfg):
         del cfg["hydra"]
-    return checked(command, OmegaConf.to_container(cfg, resolve=True), hydra_node, typed, dirs, overrides)
-
-
-def from_task(command: str, cfg: Any, typed: list[str], dirs: list[Path], overrides: list[str]) -> Composed:
-    """The same inside a job that Hydra started, where the hydra node is apart."""
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
-
-    return checked(command, OmegaConf.to_container(cfg, resolve=True), HydraConfig.get(), typed, dirs, overrides)
-
-
-def checked(command: str, tree: Any, hydra: Any, typed: list[str], dirs: list[Path], overrides: list[str]) -> Composed:
-    """The plain tree as a config, the chosen options and the run directory as its Call."""
     choices = {str(k): str(v) for k, v in hydra.runtime.choices.items() if "/" not in str(k) and v is not None}
     directory = str(hydra.run.dir)
+    tree: Any = OmegaConf.to_container(cfg, resolve=True)
     config = build(SCHEMAS[command], tree, origin(choices, dirs, {o.partition("=")[0] for o in overrides}))
     return Composed(config, Call(typed, choices, None if directory == UNSET_DIR else Path(directory)))
 
@@ -141,26 +133,53 @@ def origin(choices: Mapping[str, str], dirs: list[Path], typed: set[str]) -> Any
     return where
 
 
-def explained(error: Exception, line: Line) -> Exception:
+def explained(error: Exception, command: str, overrides: list[str]) -> Exception:
     """Hydra's and OmegaConf's errors as ours; anything else as it is."""
-    from hydra.errors import HydraException, OverrideParseException
+    from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    if not isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError):
+    if isinstance(error, yaml.YAMLError | OSError | UnicodeDecodeError):
+        return ConfigError("an option's file cannot be read as YAML", where=" ".join(str(error).split())[:200])
+    if not isinstance(error, HydraException | OmegaConfBaseException):
         return error
-    text = " ".join(str(error).partition("See https:")[0].split())
-    for override in line.overrides:
-        key, _, value = override.partition("=")
-        if "Ambiguous value" in text and key in text and "," in value:
-            return ConfigError(
-                f"{override} has several values",
-                fix=[f"gptforge … -m {override} runs one job for each", f"{key}=[{value}] is one list"],
-            )
-    if isinstance(error, OverrideParseException) or not all(map(readable, line.overrides)):
-        bad = next((o for o in line.overrides if not readable(o)), "a value")
-        key, _, value = bad.partition("=")
-        return ConfigError(f"{bad} cannot be read", where=text[:110], fix=f"put it in quotes: '{key}=\"{value}\"'")
-    return ConfigError(text[:300])
+    for override in overrides:
+        if not readable(override):
+            key, _, value = override.partition("=")
+            return ConfigError(f"{override} cannot be read", fix=f"put it in quotes: {key}='\"{value}\"'")
+        if is_sweep(override):
+            return several_values(override, command)
+    said = f"{error}\n{error.__cause__ or ''}"
+    lines = [line.strip() for line in said.partition("See https:")[0].splitlines() if line.strip()]
+    where = next((line.removeprefix("full_key: ") for line in lines if line.startswith("full_key: ")), "")
+    what = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return ConfigError(what[:300], where=where)
+
+
+def check_readable(command: str, overrides: list[str]) -> None:
+    """Raises ConfigError for an override outside Hydra's grammar."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    try:
+        OverridesParser.create().parse_overrides(overrides)
+    except Exception as e:
+        raise explained(e, command, [o for o in overrides if not readable(o)]) from e
+
+
+def several_values(override: str, command: str) -> ConfigError:
+    """The error for a sweep where one value is wanted."""
+    key, _, value = override.partition("=")
+    fixes = [f"gptforge {command} -m {override} runs one job for each"] if command == "train" else []
+    lists = [leaf.name for leaf in leaves(SCHEMAS[command]) if "list" in leaf.type_name]
+    return ConfigError(
+        f"{override} has several values", fix=[*fixes, f"{key}=[{value}] is one list"] if key in lists else fixes
+    )
+
+
+def is_sweep(override: str) -> bool:
+    """Whether a readable override stands for several values."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create().parse_override(override).is_sweep_override()
 
 
 def readable(override: str) -> bool:
@@ -183,46 +202,55 @@ def from_saved(
 ) -> Composed:
     """A saved config, but for the keys in `leave_out`, with the typed overrides on top."""
     schema = SCHEMAS[command]
-    saved = read_saved(path)
-    tree = saved["config"]
+    tree = to_dict(load_config(schema, path))
+    typed = typed_values(command, line, grammar)
     for key in leave_out:
-        section, _, leaf = key.rpartition(".")
-        (tree.get(section, {}) if section else tree).pop(leaf, None)
-    typed, directory = typed_values(line, grammar)
+        parent, leaf = _parent(tree, key)
+        parent.pop(leaf, None)
     for key, value in typed.items():
-        *parents, leaf = key.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = value
+        parent, leaf = _parent(tree, key)
+        parent[leaf] = value
     config = build(schema, tree, lambda key: f"{key} on the command line" if key in typed else str(path))
-    return Composed(config, Call(line.typed, saved.get("choices", {}), directory))
+    directory = line.free.get(RUN_DIR)
+    return Composed(
+        config, Call(line.typed, read_saved(path).get("choices", {}), Path(directory) if directory else None)
+    )
 
 
-def typed_values(line: Line, grammar: Grammar) -> tuple[dict[str, Any], Path | None]:
-    """The overrides of a line that has a saved config below it: {key: value}, and hydra.run.dir."""
+def _parent(tree: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    *sections, leaf = key.split(".")
+    for section in sections:
+        tree = tree.get(section, {})
+    return tree, leaf
+
+
+def typed_values(command: str, line: Line, grammar: Grammar) -> dict[str, Any]:
+    """The overrides of a line that has a saved config below it: {key: value}."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     if line.flags:
         raise UsageError(f"{line.flags[0]} does not go with a saved config", fix="leave it out")
     try:
         parsed = OverridesParser.create().parse_overrides(line.overrides)
-        values = {o.key_or_group: o.value() for o in parsed if not o.is_sweep_override()}
+        values = {o.key_or_group: o.value() for o in parsed}
     except Exception as e:
-        raise explained(e, line) from e
+        raise explained(e, command, line.overrides) from e
+    if sweeps := [o.input_line for o in parsed if o.is_sweep_override()]:
+        raise several_values(str(sweeps[0]), command)
     groups = [key for key in values if key in grammar.groups]
     if groups:
         what = "a saved config brings its own; change single keys instead"
         raise config_error([Problem(g, f"{g}={values[g]}: {what}", f"{g}.KEY=VALUE") for g in groups])
-    directory = values.pop("hydra.run.dir", None)
-    return {k: v for k, v in values.items() if not k.startswith("hydra")}, Path(directory) if directory else None
+    return {k: line.free.get(k, v) for k, v in values.items() if not k.startswith("hydra")}
 
 
 def from_command_line(command: str, line: Line, grammar: Grammar) -> Composed | None:
     """The config that resume=… or config=… on the command line brings along; None if there is neither."""
     resumed = line.free.get("resume")
-    if line.saved_config is not None:
-        path = Path(line.saved_config)
+    if SAVED in line.free:
+        if resumed is not None:
+            raise UsageError("config= begins a new run, resume= goes on with one", fix="leave one of the two out")
+        path = Path(line.free[SAVED])
         return from_saved(command, path / "config.json" if path.is_dir() else path, line, grammar)
     if command == "train" and resumed is not None:
         return for_resume(Run.find(resumed).config, line, grammar)
@@ -233,6 +261,6 @@ def for_resume(path: Path, line: Line, grammar: Grammar) -> Composed:
     """The config of a run that goes on, with changes that its keys' resume classes permit."""
     composed = from_saved("train", path, line, grammar, leave_out=OF_ONE_START)
     if composed.call.directory is not None:
-        raise UsageError("a run goes on in its own directory", where="hydra.run.dir", fix="leave hydra.run.dir out")
+        raise UsageError("a run goes on in its own directory", where=RUN_DIR, fix=f"leave {RUN_DIR} out")
     refuse_changes(read_saved(path)["config"], to_dict(composed.config), composed.config.resume_allow)
     return composed

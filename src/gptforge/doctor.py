@@ -70,17 +70,9 @@ def _host() -> Finding:
 
 
 def _cpu() -> Finding:
-    from gptforge.runtime import physical_cores
+    from gptforge.runtime import cpu_name, physical_cores
 
-    return f"{_cpu_name()}, {physical_cores()} cores to use, {os.cpu_count()} logical", ""
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine() or "CPU"
+    return f"{cpu_name()}, {physical_cores()} cores to use, {os.cpu_count()} logical", ""
 
 
 def _memory() -> Finding:

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -187,10 +188,16 @@ def run_name(data: str, model: str) -> str:
     return f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{label[:60].strip('-_')}"
 
 
-def new_sweep_directory() -> Path:
-    """runs/sweep_<time>, new."""
+def new_sweep_directory(given: str | None = None) -> Path:
+    """runs/sweep_<time>, new, or the directory that was given, which must be empty."""
     try:
-        return _new_directory(RUNS, f"sweep_{time.strftime('%Y-%m-%d_%H-%M-%S')}")
+        if given is None:
+            return _new_directory(RUNS, f"sweep_{time.strftime('%Y-%m-%d_%H-%M-%S')}")
+        path = Path(given)
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            raise UsageError(f"{path} is not empty", fix="hydra.sweep.dir=PATH of a new folder")
+        return path
     except OSError as e:
         raise from_os_error(e, "the sweep directory cannot be made") from e
 
@@ -205,7 +212,7 @@ def redacted(word: str) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a small file as a whole: readers see the old text or the new one, also after a power cut."""
-    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    temporary = path.with_name(f".tmp-{path.name}-{_mine()}")
     try:
         with open(temporary, "w", encoding="utf-8", newline="\n") as f:
             f.write(text)
@@ -246,16 +253,21 @@ def _new_directory(root: Path, name: str) -> Path:
     raise FileExistsError(f"no free name like {root / name}")
 
 
+def _mine() -> str:
+    """A part of a file name that no other process or thread uses."""
+    return f"{os.getpid()}-{threading.get_ident()}"
+
+
 def _claim(run: Run, config: Mapping[str, Any]) -> None:
     """Creates config.json, which marks the directory as a run's.
 
     The finished file is linked into place, which fails if there is one: a claim is exclusive and never half written.
     """
-    temporary = run.path / f".tmp-claim-{os.getpid()}"
+    temporary = run.path / f".tmp-claim-{_mine()}"
     try:
         write_json(temporary, config)
         try:
-            os.link(temporary, run.config)
+            _link(temporary, run.config)
         except FileExistsError:
             raise UsageError(
                 f"{run.path} holds a run already",
@@ -265,23 +277,35 @@ def _claim(run: Run, config: Mapping[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def _link(source: Path, target: Path) -> None:
+    """Gives a file a second name unless that is taken; on file systems without links, a copy."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        with open(target, "xb") as f:
+            f.write(source.read_bytes())
+
+
 def _resolve(text: str) -> Path:
     """The path that a run's name, a path or `latest` stands for."""
-    if text == "latest":
+    if text == "latest" or Path(text) == RUNS / "latest":
         try:
             text = (RUNS / "latest").read_text(encoding="utf-8").strip()
-        except OSError:
+        except (OSError, UnicodeDecodeError):
             raise CheckpointError(
                 "there is no run yet", where=str(RUNS / "latest"), fix="gptforge train model=small data=shakespeare"
             ) from None
-    for path in (Path(text), RUNS / text):
-        if path.exists():
+    places = [Path(text), RUNS / text] if text else []
+    for path in places:
+        if os.path.exists(path):  # unlike Path.exists it takes names that are too long
             return path
-    for path in (Path(text), RUNS / text):  # RUN/best and RUN/latest
-        if path.name in ("best", "latest") and (path.parent / CLAIM).exists():
+    for path in places:  # RUN/best and RUN/latest
+        if path.name in ("best", "latest") and os.path.exists(path.parent / CLAIM):
             return path
     raise CheckpointError(
-        f"there is no run or checkpoint {text!r}", where=f"{text} and {RUNS / text}", fix=_nearby(text)
+        f"there is no run or checkpoint {text!r}", where=" and ".join(map(str, places)), fix=_nearby(text)
     )
 
 

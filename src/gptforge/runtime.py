@@ -67,7 +67,7 @@ def probe() -> Machine:
     if torch.cuda.is_available():
         devices.insert(0, "cuda")
         capability = torch.cuda.get_device_capability()
-    name = torch.cuda.get_device_name() if capability else platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name() if capability else cpu_name()
     memory = torch.cuda.mem_get_info()[0] if capability else available_memory()
     return Machine(tuple(devices), cpu_has_bf16(), capability, physical_cores(), memory, name)
 
@@ -180,10 +180,19 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def cpu_name() -> str:
+    """What the CPU calls itself."""
+    with contextlib.suppress(OSError, StopIteration), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as f:
+        return next(line.partition(":")[2].strip() for line in f if line.startswith("model name"))
+    return platform.processor() or platform.machine() or "CPU"
+
+
 def cpu_has_bf16() -> bool:
     """Whether the CPU multiplies bfloat16 natively (avx512_bf16 or amx_bf16, or Arm's bf16)."""
+    if not hasattr(torch.cpu, "get_capabilities"):  # an older torch, which cannot tell
+        return False
     capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16"))
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def physical_cores() -> int:
@@ -214,6 +223,8 @@ def out_of_memory_as_error(micro_batch_size: int) -> Iterator[None]:
     """Turns the device's out-of-memory error into one that says what to type."""
     try:
         yield
-    except torch.OutOfMemoryError as e:
+    except RuntimeError as e:
+        if not isinstance(e, torch.OutOfMemoryError) and "can't allocate memory" not in str(e):
+            raise
         smaller = max(1, micro_batch_size // 2)
         raise ResourceError("the device is out of memory", fix=f"train.micro_batch_size={smaller}") from e

@@ -7,6 +7,7 @@ Knows neither Hydra nor torch. A sweep's directory holds
     0/ 1/ ...         the points' run directories
 """
 
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from gptforge.config.units import shown_seconds
-from gptforge.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_STOPPED, CheckpointError
+from gptforge.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, EXIT_STOPPED, CheckpointError
+from gptforge.notices import say
 from gptforge.runs import read_json, write_json
 from gptforge.signals import StopSignals
 
@@ -57,17 +59,18 @@ def run_points(directory: Path, jobs: list[Job]) -> list[Point]:
     _write(directory, points)
     with StopSignals() as signals, signals.polled():
         for job in jobs:
+            if signals.asked and job.saved is not None:
+                job.point.status = "skipped"
+                continue
             _head(job.point, len(points))
             if job.saved is None:
                 say(f"gptforge: {job.error}")
-                continue
-            if signals.asked:
-                job.point.status = "skipped"
                 continue
             job.point.status = "running"
             _write(directory, points)
             _run(directory, job.point, signals)
             _write(directory, points)
+    _write(directory, points)
     return points
 
 
@@ -76,25 +79,24 @@ def _run(directory: Path, point: Point, signals: StopSignals) -> None:
     run = directory / str(point.number)
     frozen = directory / "points" / f"{point.number}.json"
     command = [sys.executable, "-m", "gptforge", "train", f"config={frozen}", f"hydra.run.dir={run}"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True)
-    signals.pass_on = process.send_signal
     errors: list[bytes] = []
-    assert process.stderr is not None
-    for raw in process.stderr:
-        sys.stderr.write(raw.decode("utf-8", "replace").rstrip("\n") + "\n")
-        sys.stderr.flush()
-        if raw.startswith(b"gptforge: "):
-            errors = [raw]
-        elif errors and raw.startswith(b"  "):
-            errors.append(raw)
-    point.exit_code = process.wait()
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True) as process:
+        signals.pass_on = process.send_signal
+        assert process.stderr is not None
+        for raw in process.stderr:
+            say(raw.decode("utf-8", "replace").rstrip("\n"))
+            if raw.startswith(b"gptforge: ") and not raw.startswith(b"gptforge: warning"):
+                errors = [raw]
+            elif errors and raw.startswith(b"  "):
+                errors.append(raw)
+        point.exit_code = process.wait()
     signals.pass_on = None
     if point.exit_code in (EXIT_STOPPED, EXIT_INTERRUPTED):
         point.status = "stopped"
     elif point.exit_code:
         point.status = "failed"
         said = b"".join(errors).decode("utf-8", "replace").strip()
-        point.error = said.removeprefix("gptforge: ") or f"its process ended with {point.exit_code}"
+        point.error = said.removeprefix("gptforge: ") or _ended(point.exit_code)
     else:
         point.status = "done"
     try:
@@ -102,6 +104,10 @@ def _run(directory: Path, point: Point, signals: StopSignals) -> None:
     except CheckpointError:
         return
     point.results = {key: summary.get(key) for key in REPORTED}
+
+
+def _ended(code: int) -> str:
+    return f"its process was ended by {signal.Signals(-code).name}" if code < 0 else f"its process ended with {code}"
 
 
 def finish(directory: Path) -> int:
@@ -112,9 +118,12 @@ def finish(directory: Path) -> int:
     failed = [p for p in points if p.status == "failed"]
     for p in failed:
         say(f"point {p.number} ({' '.join(p.overrides)}) failed: {p.error}")
+    for p in points:
+        if p.status == "stopped":
+            say(f"point {p.number} can go on: gptforge train resume={directory / str(p.number)}")
     say(f"sweep in {directory}: {sum(p.status == 'done' for p in points)} of {len(points)} points done")
     if failed:
-        return failed[0].exit_code or 1
+        return max(failed[0].exit_code or 0, 0) or EXIT_BUG  # below 0: ended by a signal
     return EXIT_DONE if all(p.status == "done" for p in points) else EXIT_STOPPED
 
 
@@ -125,7 +134,7 @@ def table(points: list[Point]) -> list[str]:
     )
     rest = [p for p in points if p not in done]
     head = ("point", "status", "best val_loss", "val_bpb", "time", "overrides")
-    rows = [head]
+    rows: list[tuple[str, ...]] = [head]
     for p in [*done, *rest]:
         r = p.results
         rows.append(
@@ -151,8 +160,4 @@ def _write(directory: Path, points: list[Point]) -> None:
 
 
 def _head(point: Point, total: int) -> None:
-    say(f"[{point.number + 1}/{total}] {' '.join(point.overrides)}")
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    say(f"[{point.number + 1}/{total}] {' '.join(point.overrides) or 'the defaults'}")

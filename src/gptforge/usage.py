@@ -26,10 +26,11 @@ class Command:
 
     what: str
     positionals: tuple[str, ...] = ()
+    sweeps: bool = False  # whether -m runs it once for each combination
 
 
 COMMANDS = {
-    "train": Command("train a model, or go on with a run (resume=latest)"),
+    "train": Command("train a model, or go on with a run (resume=latest)", sweeps=True),
     "sample": Command("write text with a trained model", positionals=("ckpt",)),
     "info": Command("what a config means: parameters, FLOPs, memory, without training"),
     "doctor": Command("what this machine has, and what is missing"),

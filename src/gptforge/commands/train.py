@@ -49,8 +49,6 @@ def resume(cfg: TrainConfig, call: Call, signals: StopSignals) -> int:
     path, warnings = first_sound(paths)
     saved = read_json(path / "decisions.json", "the saved decisions")
     parts, dist = build_parts(cfg, load_tokenizer(path, cfg.tokenizer.unknown), saved, progress(cfg.ui))
-    place.update(as_saved(cfg, call.choices), call)
-    place.point_latest()
     Trainer(cfg, place, dist, parts, call, signals).fit(path, warnings)
     return 0
 

@@ -30,10 +30,10 @@ class ScheduleConfig:
     """The learning rate over the run, as a share of optimizer.lr."""
 
     kind: str = key(
-        "cosine", "shape after the warm-up", resume=TRAJECTORY, choices=("cosine", "linear", "wsd", "constant")
+        "linear", "shape after the warm-up", resume=TRAJECTORY, choices=("cosine", "linear", "wsd", "constant")
     )
     warmup_steps: int = key(100, "steps of linear warm-up (at most a tenth of the run)", resume=TRAJECTORY, ge=0)
     decay_fraction: float = key(
-        0.2, "with wsd: the last share of the run, in which lr decays", resume=TRAJECTORY, gt=0, le=1
+        0.2, "with wsd: the last share of the run after the warm-up, in which lr decays", resume=TRAJECTORY, gt=0, le=1
     )
     min_lr_fraction: float = key(0.0, "lr at the end, as a share of the peak", resume=TRAJECTORY, ge=0, le=1)

@@ -28,7 +28,9 @@ def read_saved(path: Path) -> dict[str, Any]:
             fix="use the gptforge that wrote it (its version is in env.json beside it)",
         )
     if not isinstance(saved.get("config"), dict) or not isinstance(saved.get("choices", {}), dict):
-        raise CheckpointError("the saved config holds no config", where=str(path), fix="config=RUN/config.json of a run")
+        raise CheckpointError(
+            "the saved config holds no config", where=str(path), fix="config=RUN/config.json of a run"
+        )
     return saved
 
 

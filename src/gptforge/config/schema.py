@@ -58,7 +58,8 @@ class Leaf:
             return "|".join(choices) + ("|null" if allows_none(self.type) else "")
         if self.meta.get("parse"):
             return self.meta["type_name"]
-        return re.sub(r"\bNone\b", "null", str(getattr(self.type, "__name__", self.type))).replace(" ", "")
+        name = str(self.type) if typing.get_args(self.type) else self.type.__name__
+        return re.sub(r"\bNone\b", "null", name).replace(" ", "")
 
 
 def key(
@@ -233,6 +234,8 @@ def _as(kind: Any, value: Any) -> Any:
     if kind is str:
         if isinstance(value, list | dict):
             raise ValueError("a text is needed")
+        if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+            value = int(value)  # 1e3 steps are 1000
         return str(value).lower() if isinstance(value, bool) else str(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{'a whole number' if kind is int else 'a number'} is needed")
@@ -258,7 +261,7 @@ def _range_problems(leaf: Leaf, value: Any) -> Iterator[str]:
         ):
             bound = leaf.meta.get(name)
             if bound is not None and not holds(number, bound):
-                yield f"must be {words} {bound:g}"
+                yield f"must be {words} {shown(bound)}"
 
 
 def unknown_key(name: str, schema: type, prefix: str = "") -> Problem:
@@ -267,8 +270,8 @@ def unknown_key(name: str, schema: type, prefix: str = "") -> Problem:
     groups = [prefix + section for section, _ in sections(schema)]
     close = nearest(name, [leaf.name for leaf in known] + groups)
     defaults = {leaf.name: leaf.default for leaf in known}
-    fix = " or ".join(f"{k}={shown(defaults[k])} (the default)" if k in defaults else f"{k}.…" for k in close)
-    return Problem(name, f"there is no key {name!r}", fix)
+    fix = " or ".join(f"{k}=… (default {shown(defaults[k])})" if k in defaults else f"{k}.…" for k in close)
+    return Problem(name, f"there is no key {shown(name)!r}", fix)
 
 
 def nearest(name: str, known: list[str], n: int = 2) -> list[str]:
@@ -284,8 +287,8 @@ def nearest(name: str, known: list[str], n: int = 2) -> list[str]:
 
 
 def _example(leaf: Leaf) -> str:
-    default = "" if leaf.default == MISSING else f"{leaf.name}={shown(leaf.default)} (the default)"
-    return default or f"{leaf.name}=… ({leaf.doc})"
+    default = "" if leaf.default == MISSING else f"; default {shown(leaf.default)}"
+    return f"{leaf.name}=… ({leaf.type_name}{default})"
 
 
 def shown(value: Any) -> str:

@@ -29,6 +29,8 @@ def steps_or_duration(text: str) -> tuple[int | None, float | None]:
         if int(squeezed) < 1:
             raise ValueError("at least 1 step is needed")
         return int(squeezed), None
+    if not squeezed[-1:].isalpha():
+        raise ValueError("whole steps (200) or a time with its unit (10m) are needed")
     return None, duration(text)
 
 

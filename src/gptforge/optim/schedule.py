@@ -10,13 +10,20 @@ from collections.abc import Callable
 from gptforge.config import ScheduleConfig
 
 
-def lr_multiplier(cfg: ScheduleConfig, progress: float, step: int, warmup_steps: int) -> float:
+def lr_multiplier(cfg: ScheduleConfig, progress: float, step: int, warmup_steps: int, warmup_end: float) -> float:
     """What the peak lr is multiplied with before optimizer step `step` (counted from 0).
 
-    The lower of warm-up and shape: a short run of fixed time also ends decayed.
+    `warmup_end` is the progress at which the warm-up ended; the shape runs from there to the end, so the
+    peak is reached. During the warm-up the lower of the two holds: a short run of fixed time ends decayed too.
     """
-    shape = SHAPES[cfg.kind](min(max(progress, 0.0), 1.0), cfg)
-    return min(shape, (step + 1) / (warmup_steps + 1))
+    shape = SHAPES[cfg.kind]
+    if step < warmup_steps:
+        return min((step + 1) / (warmup_steps + 1), shape(_clipped(progress), cfg))
+    return shape(_clipped((progress - warmup_end) / max(1e-9, 1 - warmup_end)), cfg)
+
+
+def _clipped(share: float) -> float:
+    return min(max(share, 0.0), 1.0)
 
 
 def cosine(progress: float, cfg: ScheduleConfig) -> float:

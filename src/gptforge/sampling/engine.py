@@ -107,10 +107,10 @@ class TextWriter:
 
     def _release(self, text: str) -> str:
         self.held += text
-        ends = [at for at in (self.held.find(s) for s in self.stop) if at >= 0]
-        if ends:
+        ends = [(at + len(s), at) for s in self.stop if (at := self.held.find(s)) >= 0]
+        if ends:  # the one that was complete first, however the text came in pieces
             self.done = True
-            shown, self.held = self.held[: min(ends)], ""
+            shown, self.held = self.held[: min(ends)[1]], ""
             return shown
         hold = max((_overlap(self.held, s) for s in self.stop), default=0)
         split = len(self.held) - hold

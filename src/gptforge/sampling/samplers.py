@@ -16,10 +16,10 @@ def next_tokens(logits: Tensor, seen: Tensor, cfg: SamplingConfig, generator: to
         logits = penalized(logits, seen, cfg.repetition_penalty)
     if cfg.temperature == 0:
         return logits.argmax(dim=-1)
-    logits = logits / cfg.temperature
+    logits = (logits - logits.amax(dim=-1, keepdim=True)) / cfg.temperature  # a tiny temperature must not overflow
     if cfg.top_k is not None:
         logits = keep_top_k(logits, cfg.top_k)
-    if cfg.top_p is not None:
+    if cfg.top_p is not None and cfg.top_p < 1:
         logits = keep_top_p(logits, cfg.top_p)
     if cfg.min_p is not None:
         logits = keep_min_p(logits, cfg.min_p)
@@ -28,12 +28,15 @@ def next_tokens(logits: Tensor, seen: Tensor, cfg: SamplingConfig, generator: to
 
 def draw(probabilities: Tensor, generator: torch.Generator) -> Tensor:
     """One index a row by inverting the cumulative distribution: the same numbers give the same draw everywhere."""
+    device = probabilities.device
+    if device.type == "mps":  # it has no float64
+        probabilities = probabilities.cpu()
     cumulative = probabilities.double().cumsum(dim=-1)
     u = torch.rand(len(probabilities), 1, generator=generator, dtype=torch.float64).to(cumulative.device)
     # the largest cumulative value is not exactly 1; the last token with any probability takes the rest
     drawn = torch.searchsorted(cumulative, u * cumulative[:, -1:], right=True)
     last = probabilities.shape[-1] - 1 - (probabilities.flip(-1) > 0).int().argmax(dim=-1, keepdim=True)
-    return torch.minimum(drawn, last).squeeze(-1)
+    return torch.minimum(drawn, last).squeeze(-1).to(device)
 
 
 def penalized(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:

@@ -32,6 +32,8 @@ class TrainState:
     tokens: int = 0  # learnt so far
     seconds: float = 0.0  # spent in the loop, over all starts
     progress: float = 0.0  # share of the run that is over, as the schedule sees it
+    warmup_end: float = 0.0  # the progress at which the lr's warm-up ended
+    evaluated_tenths: int = 0  # of a run of fixed time
     loss_sum: float = 0.0  # nats since the last record
     loss_tokens: int = 0  # tokens since the last record
     train_loss: float | None = None
@@ -125,6 +127,13 @@ def restore_optimizer(model: nn.Module, optimizer: Optimizer, tensors: Mapping[s
         # a moment lives beside its parameter; the step count stays where the optimizer keeps it
         home = parameter.device if value.shape == parameter.shape or parameter.device.type == "cuda" else "cpu"
         optimizer.state[parameter][key] = value.to(home)
+
+
+def seed_all(seed: int) -> None:
+    """Seeds the global generators of torch, Python and numpy; own objectives and data may draw from any."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
 
 
 def torch_rng() -> dict[str, Tensor]:

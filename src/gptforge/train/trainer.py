@@ -30,7 +30,7 @@ from gptforge.train.clock import Clock, StopLimit
 from gptforge.train.decisions import EVALUATIONS
 from gptforge.train.evaluation import Evaluator
 from gptforge.train.parts import Parts, build_parts
-from gptforge.train.state import TrainState, pack, unpack
+from gptforge.train.state import TrainState, pack, seed_all, unpack
 
 INIT_LOSS_MARGIN = 0.5  # nats around ln(vocab_size) in which an initial loss is ordinary
 RESERVE = 1.3  # of an evaluation's time, kept for the last one in a run of fixed time
@@ -73,7 +73,6 @@ class Trainer:
         self.state = TrainState()
         self.sinks: Sinks
         self._clock = Clock()
-        self._tenths = 0  # tenths of a run of fixed time that have been evaluated
         self._reserve = 0.0  # seconds that the last evaluation of such a run will take
         self._saved_step: int | None = None
 
@@ -110,11 +109,14 @@ class Trainer:
     def _start(self, resume_from: Path | None, warnings: list[str]) -> None:
         """Restores or begins, and tells what will run."""
         checkpoint.sweep_litter(self.run)
-        torch.manual_seed(self.cfg.seed)  # for dropout; data order and samples have generators of their own
+        seed_all(self.cfg.seed)  # for dropout; data order and samples have generators of their own
         if resume_from is not None:
             warnings = [*warnings, *self._restore(resume_from)]
         else:
             self.sinks.metrics.truncate(0)
+        if self.cfg.resume:
+            self.run.update(as_saved(self.cfg, self.call.choices), self.call)
+            self.run.point_latest()
         write_json(self.run.decisions, self.decisions.to_dict())
         write_json(self.run.path / "env.json", plan.environment(self.parts))
         write_json(self.run.summary, self._summary("running"))
@@ -134,6 +136,7 @@ class Trainer:
         limit = StopLimit(self.cfg.train.stop_after, self.state.step)
         if self.state.step and self._eval_due() and self.state.last_eval_step != self.state.step:
             self._evaluate()  # the run was stopped in the middle of it
+            self._point()
         while not self._over():
             self._stop_if(limit.reached(self.state.step))
             stats = self.step()
@@ -172,9 +175,7 @@ class Trainer:
                 (loss.total / tokens).backward()  # by the tokens of the whole step, not of the micro-batch
                 total += loss.total.detach()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), self.cfg.train.grad_clip or math.inf)
-        loss_sum, grad_norm = torch.stack(
-            [total.double(), norm.double()]
-        ).tolist()  # the step's one wait for the device
+        loss_sum, grad_norm = torch.stack([total, norm.float()]).tolist()  # the step's one wait for the device
         self._check(loss_sum / tokens, grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -184,7 +185,12 @@ class Trainer:
 
     def _set_lr(self) -> float:
         warmup = int(self.decisions.warmup_steps.value or 0)
-        lr = self.cfg.optimizer.lr * lr_multiplier(self.cfg.schedule, self.state.progress, self.state.step, warmup)
+        state = self.state
+        if state.step <= warmup:
+            state.warmup_end = state.progress
+        lr = self.cfg.optimizer.lr * lr_multiplier(
+            self.cfg.schedule, state.progress, state.step, warmup, state.warmup_end
+        )
         for group in self.parts.optimizer.param_groups:
             group["lr"] = lr
         return lr
@@ -243,11 +249,13 @@ class Trainer:
             return True
         if every is not None:
             return self.state.step % int(every) == 0
-        return int(self.state.progress * EVALUATIONS) > self._tenths
+        return int(self.state.progress * EVALUATIONS) > self.state.evaluated_tenths
 
     def _save_due(self) -> bool:
         every = self.decisions.checkpoint_every.value
         if self.state.progress >= 1.0:
+            return True
+        if self.state.best_step == self.state.step:
             return True
         if every is not None:
             return self.state.step % int(every) == 0
@@ -264,7 +272,7 @@ class Trainer:
             raise
         if not math.isfinite(val.loss):
             raise NumericalError(f"val_loss is {val.loss} at step {state.step}", where=str(self.run.path))
-        self._tenths = int(state.progress * EVALUATIONS)
+        state.evaluated_tenths = int(state.progress * EVALUATIONS)
         state.last_eval_step = state.step
         state.val_loss, state.val_bpb = val.loss, val.bits_per_byte
         record = {"step": state.step, "val_loss": val.loss, "val_bpb": val.bits_per_byte, "val_ppl": val.perplexity}
@@ -273,7 +281,8 @@ class Trainer:
         if warning := state.judge(val.loss, train.loss):
             self.sinks.warn(warning)
         try:
-            self.sinks.sample(state.step, self.evaluator.sample(state.step))
+            if text := self.evaluator.sample(state.step):
+                self.sinks.sample(state.step, text)
         except DataError as e:
             self.sinks.warn(f"no sample: {e.what}")
         self._clock.pause(time.perf_counter() - began)
@@ -295,12 +304,16 @@ class Trainer:
         files["decisions.json"] = checkpoint.json_bytes(self.decisions.to_dict())
         files["tokenizer.json"] = checkpoint.json_bytes(self.parts.tokenizer.stored())
         checkpoint.commit(self.run, step, files)
-        checkpoint.point(self.run, "latest", step)
-        if self.state.best_step == step:
-            checkpoint.point(self.run, "best", step)
+        self._point()
         checkpoint.rotate(self.run, self.cfg.checkpoint.keep)
         self._saved_step = step
         self._clock.pause(time.perf_counter() - began)
+
+    def _point(self) -> None:
+        """Makes `latest` and `best` say what is so, also where a kill came between a checkpoint and its pointers."""
+        for name, step in (("latest", self.state.step), ("best", self.state.best_step)):
+            if step is not None and self.run.pointer(name) != step and self.run.checkpoint(step).is_dir():
+                checkpoint.point(self.run, name, step)
 
     def _restore(self, path: Path) -> list[str]:
         """Takes up a checkpoint; returns warnings about what is not as it was."""
@@ -312,10 +325,12 @@ class Trainer:
                 )
         self.sinks.metrics.truncate(self.state.metrics_bytes)
         self._saved_step = self.state.step
-        self._tenths = int(self.state.progress * EVALUATIONS)
+        if self.total_steps is not None:  # the length may have been changed
+            self.state.progress = self.state.step / self.total_steps
         said = []
         if aside := checkpoint.set_aside(self.run, self.state.step):
             said.append(f"later checkpoints were moved to {aside}")
+        self._point()
         changed = [f"{k} {before.get(k)} -> {v}" for k, v in self.fingerprint.items() if before.get(k) != v]
         if changed:
             said.append(f"not bit for bit as without a stop: {', '.join(changed)}")

@@ -36,7 +36,9 @@ class ProcessLauncher(Launcher):
         from gptforge.sweep import run_points
 
         jobs = [self.job(initial_job_idx + i, list(overrides)) for i, overrides in enumerate(job_overrides)]
-        points = run_points(Path(self.config.hydra.sweep.dir), jobs)
+        directory = Path(self.config.hydra.sweep.dir)
+        (directory / "multirun.yaml").unlink(missing_ok=True)  # Hydra's notes; sweep.json and points/ say it all
+        points = run_points(directory, jobs)
         returns = []
         for point in points:
             result = JobReturn(overrides=point.overrides, status=JobStatus.COMPLETED)
@@ -46,15 +48,18 @@ class ProcessLauncher(Launcher):
 
     def job(self, number: int, overrides: list[str]):
         """One point's frozen config, or what is wrong with it."""
-        from gptforge.compose import conf_dirs, from_hydra
+        from gptforge.compose import conf_dirs, explained, from_hydra
         from gptforge.config.saved import as_saved
         from gptforge.errors import UserError
         from gptforge.sweep import Job, Point
 
         shown = [o for o in filter_overrides(overrides) if not o.startswith("hydra")]
-        cfg = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
         try:
+            cfg = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
             composed = from_hydra("train", cfg, shown, conf_dirs([]), overrides)
-        except UserError as e:
-            return Job(Point(number, shown), None, str(e))
+        except Exception as e:
+            error = explained(e, "train", overrides)
+            if not isinstance(error, UserError):
+                raise
+            return Job(Point(number, shown), None, str(error))
         return Job(Point(number, shown), as_saved(composed.config, composed.call.choices))

@@ -1,0 +1,101 @@
+"""Ctrl-C and SIGTERM: asked for, passed on, obeyed at once the second time."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from gptforge.errors import Stopped
+from gptforge.signals import SIGNALS, StopSignals
+
+PROGRAM = """
+import os, signal, sys, time
+from gptforge.errors import Stopped
+from gptforge.signals import StopSignals
+with StopSignals() as signals:
+    {passing}
+    try:
+        with signals.polled():
+            print("polled", flush=True)
+            for _ in range(600):
+                if signals.asked and not {stubborn}:
+                    print("asked", signals.asked, flush=True)
+                    sys.exit(75)
+                elif signals.asked:
+                    print("asked", signals.asked, flush=True)
+                time.sleep(0.02)
+    except Stopped:
+        print("Stopped", flush=True)
+"""
+
+
+def started(stubborn=False, passing="pass"):
+    code = PROGRAM.format(stubborn=stubborn, passing=passing)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "polled\n"
+    return process
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda n: n.name)
+def test_work_that_asks_ends_when_it_likes(number):
+    process = started()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert (out, err, process.returncode) == (f"asked {number.name}\n", "", 75)
+
+
+def test_the_second_signal_ends_it_at_once():
+    process = started(stubborn=True)
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout is not None and process.stdout.readline() == "asked SIGTERM\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and err == "\ngptforge: stopped at once\n"
+
+
+def test_signals_are_passed_on_both_times():
+    process = started(stubborn=True, passing="signals.pass_on = lambda n: print('passed', n, flush=True)")
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout is not None and process.stdout.readline() == f"passed {signal.SIGTERM:d}\n"
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=30)
+    assert out.endswith(f"passed {signal.SIGTERM:d}\n") and process.returncode == 130
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda n: n.name)
+def test_before_the_work_asks_it_is_stopped(number, capsys):
+    before = signal.getsignal(number)
+    with pytest.raises(Stopped), StopSignals():
+        os.kill(os.getpid(), number)
+        threading.Event().wait(5)
+    assert "stopped before the first step" in capsys.readouterr().err
+    assert signal.getsignal(number) == before
+
+
+def test_polling_ends_with_its_block():
+    with pytest.raises(Stopped), StopSignals() as signals:
+        with signals.polled():
+            assert not signals.asked
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(5)
+
+
+def test_other_threads_have_no_handlers():
+    """Python refuses them there; the work runs all the same."""
+    before = signal.getsignal(signal.SIGTERM)
+    failures = []
+
+    def work():
+        try:
+            with StopSignals() as signals, signals.polled():
+                assert not signals.asked
+        except BaseException as e:
+            failures.append(e)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert not failures and signal.getsignal(signal.SIGTERM) == before
