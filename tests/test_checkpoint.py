@@ -322,6 +322,7 @@ def test_generators_go_on_from_any_point(seed, drawn):
         lambda held: held["rng"].update(numpy=[[1, 2], 0, 0, 0.0]),
         lambda held: held["state"].update(unknown=1),
         lambda held: held.pop("state"),
+        lambda held: held.pop("fingerprint"),
     ],
 )
 def test_a_state_that_does_not_fit_is_an_error(own_folder, spoilt):

@@ -3,16 +3,16 @@
 import json
 import sys
 
-from gptforge import report
 from gptforge.config import InfoConfig
 from gptforge.runs import Call
+from gptforge.train import facts
 
 
 def run(cfg: InfoConfig, call: Call) -> int:
     """Prints the parameters of each part, compute, memory and data of a config; JSON with json=true."""
-    facts = report.describe(cfg)
+    found = facts.describe(cfg)
     if cfg.json:
-        print(json.dumps(facts, indent=2))
+        print(json.dumps(found, indent=2))
     else:
-        print("\n".join(report.lines(facts, call.choices.get("model", ""), sys.stdout.encoding or "ascii")))
+        print("\n".join(facts.lines(found, call.choices.get("model", ""), sys.stdout.encoding or "ascii")))
     return 0

@@ -1,21 +1,16 @@
 """gptforge train: build everything, claim a run directory, train."""
 
-import sys
-import time
-
 from gptforge.checkpoint import first_sound
 from gptforge.config import TrainConfig
 from gptforge.config.saved import as_saved
-from gptforge.data.prepare import Progress
 from gptforge.logs import make_console_sink
+from gptforge.notices import slow_work
 from gptforge.runs import Call, Run, candidates, read_json, run_name
 from gptforge.signals import StopSignals
 from gptforge.tokenizers import load_tokenizer
 from gptforge.train.parts import build_parts
 from gptforge.train.plan import make_plan
 from gptforge.train.trainer import Trainer
-
-SECONDS_BETWEEN_LINES = 2.0  # while a large text is prepared
 
 
 def run(cfg: TrainConfig, call: Call) -> int:
@@ -25,7 +20,7 @@ def run(cfg: TrainConfig, call: Call) -> int:
 
 
 def begin(cfg: TrainConfig, call: Call, signals: StopSignals) -> int:
-    parts, dist = build_parts(cfg, on_progress=progress(cfg.ui))
+    parts, dist = build_parts(cfg, on_progress=slow_work(cfg.ui))
     if cfg.dry_run:
         sink = make_console_sink(cfg.ui)
         sink.start(make_plan(cfg, parts, call.choices, "none, dry_run=true"), None, None, 0)
@@ -43,25 +38,11 @@ def resume(cfg: TrainConfig, call: Call, signals: StopSignals) -> int:
     place = Run.find(text)
     paths = candidates(text) if place.steps() else []
     if not paths:
-        parts, dist = build_parts(cfg, on_progress=progress(cfg.ui))
+        parts, dist = build_parts(cfg, on_progress=slow_work(cfg.ui))
         Trainer(cfg, place, dist, parts, call, signals).fit(None, ["it has no checkpoint yet and begins anew"])
         return 0
     path, warnings = first_sound(paths)
     saved = read_json(path / "decisions.json", "the saved decisions")
-    parts, dist = build_parts(cfg, load_tokenizer(path, cfg.tokenizer.unknown), saved, progress(cfg.ui))
+    parts, dist = build_parts(cfg, load_tokenizer(path, cfg.tokenizer.unknown), saved, slow_work(cfg.ui))
     Trainer(cfg, place, dist, parts, call, signals).fit(path, warnings)
     return 0
-
-
-def progress(ui: str) -> Progress | None:
-    """Says what preparation does if it takes longer than a moment; nothing for scripts."""
-    if ui in ("json", "quiet"):
-        return None
-    last = [time.monotonic()]
-
-    def tell(doing: str, share: float) -> None:
-        if time.monotonic() - last[0] >= SECONDS_BETWEEN_LINES:
-            last[0] = time.monotonic()
-            print(f"{doing} the text: {share:.0%}", file=sys.stderr, flush=True)
-
-    return tell

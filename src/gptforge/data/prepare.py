@@ -63,16 +63,9 @@ def prepare(
     folder = assets.cache_dir() / "tokens" / key
     stored, damage = store.check(folder)
     if stored is None:
-        manifest = {
-            "schema_version": store.SCHEMA_VERSION,
-            "key": key,
-            **parts,
-            "label": source.label,
-            "tokenizer_kind": tokenizer.kind,
-            "vocab_size": tokenizer.vocab_size,
-            "dtype": store.id_dtype(tokenizer.vocab_size).str,
-            "n_characters": survey.n_characters,
-        }
+        manifest = {"schema_version": store.SCHEMA_VERSION, "key": key, **parts, "label": source.label}
+        manifest |= {"tokenizer_kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size}
+        manifest |= {"dtype": store.id_dtype(tokenizer.vocab_size).str, "n_characters": survey.n_characters}
         boundary = int(survey.n_characters * (1 - cfg.val_fraction))
         try:
             _build(folder, manifest, source, boundary, tokenizer, chunk_bytes, report)

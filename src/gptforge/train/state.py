@@ -101,10 +101,10 @@ def unpack(path: Path, model: nn.Module, optimizer: Optimizer) -> tuple[TrainSta
         load_weights(model, path)
         restore_optimizer(model, optimizer, read_tensors(path / "optimizer.safetensors"))
         restore_python_rng(held["rng"])
-    except (KeyError, TypeError, ValueError) as e:
+        restore_torch_rng(read_tensors(path / "rng.safetensors"))
+        return state, dict(held["fingerprint"])
+    except (LookupError, TypeError, ValueError, RuntimeError) as e:
         raise CheckpointError(f"the training state does not fit: {e}", where=str(path)) from None
-    restore_torch_rng(read_tensors(path / "rng.safetensors"))
-    return state, held["fingerprint"]
 
 
 def optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """What a config means in numbers: parameters by part, compute, memory, and how the text compares with them.
 
-Knows no run; comparing runs will live here too.
+Knows no run and trains nothing.
 """
 
 from collections.abc import Mapping

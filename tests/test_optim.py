@@ -1,0 +1,137 @@
+"""Which parameters decay, what the learning rate does over a run, and that AdamW is AdamW."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from gptforge.config import OptimizerConfig, ScheduleConfig
+from gptforge.config.schema import build
+from gptforge.model import Transformer, param_roles
+from gptforge.optim import build_optimizer, lr_multiplier
+from gptforge.optim.build import BUILDERS, DECAYED
+from gptforge.optim.schedule import SHAPES
+
+KINDS = list(SHAPES)
+
+
+def schedule(kind: str, **changes) -> ScheduleConfig:
+    return build(ScheduleConfig, {"kind": kind, **changes})
+
+
+def model(**changes) -> Transformer:
+    import small
+
+    built = Transformer(small.config(**changes).model, 29)
+    built.init_weights(torch.Generator().manual_seed(0))
+    return built
+
+
+# Groups ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", [{}, {"model__bias": True}, {"model__tie_embeddings": False}])
+def test_matrices_decay_and_norms_and_biases_do_not(changes):
+    transformer = model(**changes)
+    named = dict(transformer.named_parameters())
+    optimizer = build_optimizer(build(OptimizerConfig, {"weight_decay": 0.3}), named, param_roles(transformer))
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert len(decay) == sum(len(group["params"]) for group in optimizer.param_groups) == len(named)
+    for name, parameter in named.items():
+        assert decay[id(parameter)] == (0.3 if parameter.ndim == 2 else 0.0), name
+
+
+def test_every_role_is_decided():
+    wide = model(model__bias=True, model__tie_embeddings=False, model__position="learned")
+    assert set(param_roles(wide).values()) == DECAYED | {"norm", "bias"}
+
+
+def test_every_kind_of_config_can_be_built():
+    kinds = OptimizerConfig.__dataclass_fields__["kind"].metadata["choices"]
+    assert set(BUILDERS) == set(kinds)
+    assert set(SHAPES) == set(ScheduleConfig.__dataclass_fields__["kind"].metadata["choices"])
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_step_is_that_of_torch(fused):
+    cfg = build(OptimizerConfig, {"lr": 0.02, "betas": [0.8, 0.9], "eps": 1e-6, "weight_decay": 0.2})
+    mine, theirs = model(model__bias=True), model(model__bias=True)
+    optimizer = build_optimizer(cfg, dict(mine.named_parameters()), param_roles(mine))
+    groups = [
+        {"params": [p for p in theirs.parameters() if p.ndim == 2], "weight_decay": 0.2},
+        {"params": [p for p in theirs.parameters() if p.ndim == 1], "weight_decay": 0.0},
+    ]
+    reference = torch.optim.AdamW(groups, lr=0.02, betas=(0.8, 0.9), eps=1e-6, fused=fused)
+    draw = torch.Generator().manual_seed(1)
+    for _ in range(4):
+        for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
+            a.grad = torch.randn(a.shape, generator=draw)
+            b.grad = a.grad.clone()
+        optimizer.step()
+        reference.step()
+    for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0 if fused else 1e-5, atol=0 if fused else 1e-6)
+
+
+def test_one_step_by_hand():
+    weight = nn.Parameter(torch.tensor([[2.0]]))
+    cfg = build(OptimizerConfig, {"lr": 0.1, "betas": [0.9, 0.99], "eps": 1e-8, "weight_decay": 0.5})
+    optimizer = build_optimizer(cfg, {"w": weight}, {"w": "matrix"})
+    weight.grad = torch.tensor([[-3.0]])
+    optimizer.step()
+    assert weight.item() == pytest.approx(2.0 * (1 - 0.1 * 0.5) + 0.1, rel=1e-6)  # the first step is lr long
+
+
+# Schedule ----------------------------------------------------------------------------------------------------
+
+shares = st.floats(0, 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(progress=shares, step=st.integers(0, 10**6), warmup=st.integers(0, 10**4), low=shares, tail=st.floats(0.01, 1))
+def test_never_below_nothing_nor_above_the_peak(kind, progress, step, warmup, low, tail):
+    cfg = schedule(kind, min_lr_fraction=low, decay_fraction=tail)
+    assert 0.0 <= lr_multiplier(cfg, progress, step, warmup) <= 1.0
+    if step >= warmup:
+        assert lr_multiplier(cfg, progress, step, warmup) >= low - 1e-12
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(a=shares, b=shares, low=shares, tail=st.floats(0.01, 1))
+def test_never_rises_after_the_warm_up(kind, a, b, low, tail):
+    cfg = schedule(kind, min_lr_fraction=low, decay_fraction=tail)
+    early, late = sorted((a, b))
+    assert lr_multiplier(cfg, early, 10, 10) >= lr_multiplier(cfg, late, 10, 10) - 1e-12
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(low=shares, beyond=st.floats(0, 5))
+def test_ends(kind, low, beyond):
+    cfg = schedule(kind, min_lr_fraction=low)
+    assert lr_multiplier(cfg, 0.0, 0, 0) == pytest.approx(1.0)
+    end = 1.0 if kind == "constant" else low
+    assert lr_multiplier(cfg, 1.0, 100, 0) == pytest.approx(end)
+    assert lr_multiplier(cfg, 1.0 + beyond, 100, 0) == pytest.approx(end)
+
+
+@given(warmup=st.integers(0, 1000))
+def test_the_warm_up_is_linear_and_ends_at_the_peak(warmup):
+    cfg = schedule("constant")
+    values = [lr_multiplier(cfg, 0.0, step, warmup) for step in range(warmup + 2)]
+    steps = [b - a for a, b in zip(values, values[1:], strict=False)][:warmup]
+    assert values[0] == pytest.approx(1 / (warmup + 1)) and values[0] > 0
+    assert steps == pytest.approx([1 / (warmup + 1)] * warmup)
+    assert values[warmup] == values[warmup + 1] == 1.0
+
+
+def test_shapes_at_known_points():
+    def at(kind, *points, **changes):
+        return [round(lr_multiplier(schedule(kind, **changes), p, 100, 0), 9) for p in points]
+
+    assert at("cosine", 0, 1 / 3, 0.5, 2 / 3, 1) == [1, 0.75, 0.5, 0.25, 0]
+    assert at("linear", 0, 0.25, 0.5, 1) == [1, 0.75, 0.5, 0]
+    assert at("linear", 0.5, 1, min_lr_fraction=0.2) == [0.6, 0.2]
+    assert at("wsd", 0, 0.5, 0.8, 0.9, 1) == [1, 1, 1, 0.5, 0]
+    assert at("wsd", 0.25, 0.5, 0.75, decay_fraction=0.5, min_lr_fraction=0.5) == [1, 1, 0.75]
+    assert at("constant", 0, 0.5, 1) == [1, 1, 1]
