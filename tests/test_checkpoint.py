@@ -296,9 +296,10 @@ def test_state_comes_back_as_it_was(own_folder):
         held, found = parts.optimizer.state[mine], other.optimizer.state[theirs]
         assert held.keys() == found.keys() == {"step", "exp_avg", "exp_avg_sq"}
         assert all(torch.equal(held[key], found[key]) for key in held)
-    assert pack(again, other.model, other.optimizer, fingerprint)["optimizer.safetensors"] == files[
-        "optimizer.safetensors"
-    ]
+    assert (
+        pack(again, other.model, other.optimizer, fingerprint)["optimizer.safetensors"]
+        == files["optimizer.safetensors"]
+    )
 
 
 @given(st.integers(0, 2**63 - 1), st.integers(0, 50))

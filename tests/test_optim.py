@@ -1,6 +1,7 @@
 """Which parameters decay, what the learning rate does over a run, and that AdamW is AdamW."""
 
 import pytest
+import small
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,8 +22,6 @@ def schedule(kind: str, **changes) -> ScheduleConfig:
 
 
 def model(**changes) -> Transformer:
-    import small
-
     built = Transformer(small.config(**changes).model, 29)
     built.init_weights(torch.Generator().manual_seed(0))
     return built
@@ -86,52 +85,68 @@ def test_one_step_by_hand():
 # Schedule ----------------------------------------------------------------------------------------------------
 
 shares = st.floats(0, 1)
+any_step = {
+    "progress": shares,
+    "step": st.integers(0, 10**6),
+    "warmup": st.integers(0, 10**4),
+    "end": st.floats(0, 0.99),
+}
+
+
+def after_warm_up(kind: str, *points: float, end: float = 0.0, **changes) -> list[float]:
+    return [lr_multiplier(schedule(kind, **changes), p, 100, 10, end) for p in points]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@given(progress=shares, step=st.integers(0, 10**6), warmup=st.integers(0, 10**4), low=shares, tail=st.floats(0.01, 1))
-def test_never_below_nothing_nor_above_the_peak(kind, progress, step, warmup, low, tail):
-    cfg = schedule(kind, min_lr_fraction=low, decay_fraction=tail)
-    assert 0.0 <= lr_multiplier(cfg, progress, step, warmup) <= 1.0
+@given(**any_step, low=shares, tail=st.floats(0.01, 1))
+def test_never_below_its_floor_nor_above_the_peak(kind, progress, step, warmup, end, low, tail):
+    found = lr_multiplier(schedule(kind, min_lr_fraction=low, decay_fraction=tail), progress, step, warmup, end)
+    assert 0.0 <= found <= 1.0
     if step >= warmup:
-        assert lr_multiplier(cfg, progress, step, warmup) >= low - 1e-12
+        assert found >= low - 1e-12
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@given(a=shares, b=shares, low=shares, tail=st.floats(0.01, 1))
-def test_never_rises_after_the_warm_up(kind, a, b, low, tail):
-    cfg = schedule(kind, min_lr_fraction=low, decay_fraction=tail)
-    early, late = sorted((a, b))
-    assert lr_multiplier(cfg, early, 10, 10) >= lr_multiplier(cfg, late, 10, 10) - 1e-12
+@given(a=shares, b=shares, end=st.floats(0, 0.99), low=shares, tail=st.floats(0.01, 1))
+def test_never_rises_after_the_warm_up(kind, a, b, end, low, tail):
+    early, late = after_warm_up(kind, *sorted((a, b)), end=end, min_lr_fraction=low, decay_fraction=tail)
+    assert early >= late - 1e-12
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@given(low=shares, beyond=st.floats(0, 5))
-def test_ends(kind, low, beyond):
-    cfg = schedule(kind, min_lr_fraction=low)
-    assert lr_multiplier(cfg, 0.0, 0, 0) == pytest.approx(1.0)
-    end = 1.0 if kind == "constant" else low
-    assert lr_multiplier(cfg, 1.0, 100, 0) == pytest.approx(end)
-    assert lr_multiplier(cfg, 1.0 + beyond, 100, 0) == pytest.approx(end)
+@given(low=shares, end=st.floats(0, 0.99), beyond=st.floats(0, 5))
+def test_goes_from_the_peak_to_the_floor(kind, low, end, beyond):
+    at = after_warm_up(kind, end, 1.0, 1.0 + beyond, end=end, min_lr_fraction=low)
+    floor = 1.0 if kind == "constant" else low
+    assert at == pytest.approx([1.0, floor, floor])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_cut_short_in_its_warm_up_still_ends_decayed(kind):
+    found = lr_multiplier(schedule(kind), 1.0, 50, 100, 0.0)
+    assert found == (pytest.approx(51 / 101) if kind == "constant" else 0.0)
+
+
+@pytest.mark.parametrize("kind", ["constant", "wsd"])
 @given(warmup=st.integers(0, 1000))
-def test_the_warm_up_is_linear_and_ends_at_the_peak(warmup):
-    cfg = schedule("constant")
-    values = [lr_multiplier(cfg, 0.0, step, warmup) for step in range(warmup + 2)]
-    steps = [b - a for a, b in zip(values, values[1:], strict=False)][:warmup]
+def test_the_warm_up_is_linear_and_ends_at_the_peak(kind, warmup):
+    total = 10 * (warmup + 1)
+    values = [
+        lr_multiplier(schedule(kind), step / total, step, warmup, min(step, warmup) / total)
+        for step in range(warmup + 2)
+    ]
+    rises = [b - a for a, b in zip(values, values[1:], strict=False)][:warmup]
     assert values[0] == pytest.approx(1 / (warmup + 1)) and values[0] > 0
-    assert steps == pytest.approx([1 / (warmup + 1)] * warmup)
+    assert rises == pytest.approx([1 / (warmup + 1)] * warmup)
     assert values[warmup] == values[warmup + 1] == 1.0
 
 
 def test_shapes_at_known_points():
-    def at(kind, *points, **changes):
-        return [round(lr_multiplier(schedule(kind, **changes), p, 100, 0), 9) for p in points]
-
-    assert at("cosine", 0, 1 / 3, 0.5, 2 / 3, 1) == [1, 0.75, 0.5, 0.25, 0]
-    assert at("linear", 0, 0.25, 0.5, 1) == [1, 0.75, 0.5, 0]
-    assert at("linear", 0.5, 1, min_lr_fraction=0.2) == [0.6, 0.2]
-    assert at("wsd", 0, 0.5, 0.8, 0.9, 1) == [1, 1, 1, 0.5, 0]
-    assert at("wsd", 0.25, 0.5, 0.75, decay_fraction=0.5, min_lr_fraction=0.5) == [1, 1, 0.75]
-    assert at("constant", 0, 0.5, 1) == [1, 1, 1]
+    assert after_warm_up("cosine", 0, 1 / 3, 0.5, 2 / 3, 1) == pytest.approx([1, 0.75, 0.5, 0.25, 0])
+    assert after_warm_up("linear", 0, 0.25, 0.5, 1) == pytest.approx([1, 0.75, 0.5, 0])
+    assert after_warm_up("linear", 0.2, 0.6, 1, end=0.2) == pytest.approx([1, 0.5, 0])
+    assert after_warm_up("linear", 0.5, 1, min_lr_fraction=0.2) == pytest.approx([0.6, 0.2])
+    assert after_warm_up("wsd", 0, 0.5, 0.8, 0.9, 1) == pytest.approx([1, 1, 1, 0.5, 0])
+    half = {"decay_fraction": 0.5, "min_lr_fraction": 0.5}
+    assert after_warm_up("wsd", 0.25, 0.5, 0.75, **half) == pytest.approx([1, 1, 0.75])
+    assert after_warm_up("constant", 0, 0.5, 1) == [1, 1, 1]

@@ -75,7 +75,9 @@ def test_what_is_found_here():
 @pytest.mark.skipif(not hasattr(torch.cpu, "get_capabilities"), reason="this torch cannot tell")
 def test_bf16_is_looked_for_under_the_names_that_torch_has(monkeypatch):
     held = dict(torch.cpu.get_capabilities())
-    names = {"x86_64": ("avx512_bf16", "amx_bf16"), "arm64": ("bf16",)}[held["architecture"].replace("aarch64", "arm64")]
+    names = {"x86_64": ("avx512_bf16", "amx_bf16"), "arm64": ("bf16",)}[
+        held["architecture"].replace("aarch64", "arm64")
+    ]
     assert all(name in held for name in names)
     assert runtime.cpu_has_bf16() == any(held[name] for name in names)
     for name in names:

@@ -89,6 +89,36 @@ def test_a_stopped_sweep_says_how_to_go_on(here):
     assert f"gptforge train resume={place}/0" in err
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
+def test_a_killed_sweep_leaves_no_point_running(here):
+    command = [
+        sys.executable,
+        "-m",
+        "gptforge",
+        "train",
+        "-m",
+        *TINY,
+        "data=text.txt",
+        "train.steps=1000000",
+        "seed=1,2",
+    ]
+    parent = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    lock = wait_for(lambda: next((p for p in Path("runs").glob("sweep_*/0/.lock") if p.read_text()), None))
+    child = int(lock.read_text().split()[1])
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: not Path(f"/proc/{child}").exists())
+    assert json.loads((lock.parent / "summary.json").read_text())["status"] == "stopped"
+
+
+def wait_for(found, seconds=60):
+    until = time.monotonic() + seconds
+    while not (result := found()):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    return result
+
+
 def test_a_point_that_is_killed_is_said_to_be(here):
     point = Point(0, ["seed=1"])
     with pytest.MonkeyPatch.context() as patch:

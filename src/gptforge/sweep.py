@@ -7,6 +7,7 @@ Knows neither Hydra nor torch. A sweep's directory holds
     0/ 1/ ...         the points' run directories
 """
 
+import ctypes
 import signal
 import subprocess
 import sys
@@ -80,8 +81,16 @@ def _run(directory: Path, point: Point, signals: StopSignals) -> None:
     frozen = directory / "points" / f"{point.number}.json"
     command = [sys.executable, "-m", "gptforge", "train", f"config={frozen}", f"hydra.run.dir={run}"]
     errors: list[bytes] = []
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True) as process:
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C reaches the sweep alone, which passes it on
+        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+    ) as process:
         signals.pass_on = process.send_signal
+        if signals.asked:  # while the process was being made
+            process.send_signal(signal.SIGTERM)
         assert process.stderr is not None
         for raw in process.stderr:
             say(raw.decode("utf-8", "replace").rstrip("\n"))
@@ -104,6 +113,12 @@ def _run(directory: Path, point: Point, signals: StopSignals) -> None:
     except CheckpointError:
         return
     point.results = {key: summary.get(key) for key in REPORTED}
+
+
+def _end_with_parent() -> None:
+    """In the new process: a SIGTERM when the sweep itself is killed, so that no point runs on alone."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def _ended(code: int) -> str:
