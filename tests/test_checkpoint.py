@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import small
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import small
 from gptforge import checkpoint
-from gptforge.checkpoint import first_sound, load_model, verify
+from gptforge.checkpoint import load_model, verify
 from gptforge.errors import CheckpointError
 from gptforge.model import Transformer
 from gptforge.runs import MANIFEST, Run

@@ -5,11 +5,11 @@ import math
 
 import numpy as np
 import pytest
-import small
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+import small
 from gptforge.data.batch import IGNORE, Batch
 from gptforge.data.loader import eval_batches
 from gptforge.evals.loss import LossResult, evaluate

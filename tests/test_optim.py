@@ -1,12 +1,14 @@
 """Which parameters decay, what the learning rate does over a run, and that AdamW is AdamW."""
 
+import itertools
+
 import pytest
-import small
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+import small
 from gptforge.config import OptimizerConfig, ScheduleConfig
 from gptforge.config.schema import build
 from gptforge.model import Transformer, param_roles
@@ -135,7 +137,7 @@ def test_the_warm_up_is_linear_and_ends_at_the_peak(kind, warmup):
         lr_multiplier(schedule(kind), step / total, step, warmup, min(step, warmup) / total)
         for step in range(warmup + 2)
     ]
-    rises = [b - a for a, b in zip(values, values[1:], strict=False)][:warmup]
+    rises = [b - a for a, b in itertools.pairwise(values)][:warmup]
     assert values[0] == pytest.approx(1 / (warmup + 1)) and values[0] > 0
     assert rises == pytest.approx([1 / (warmup + 1)] * warmup)
     assert values[warmup] == values[warmup + 1] == 1.0

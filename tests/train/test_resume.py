@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-import small
 
+import small
 from gptforge import checkpoint
 from gptforge.config import DataConfig, TokenizerConfig
 from gptforge.data.prepare import prepare

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at any moment of a training: the step is finished, saved, and the run goes on as if nothing had been."""
+"""Ctrl-C and SIGTERM at any moment of a training: the step is finished and saved, and the run can go on."""
 
 import os
 import signal
@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-import small
 
+import small
 from gptforge.data.loader import TrainLoader
 from gptforge.runs import Run
 from gptforge.train import evaluation, parts

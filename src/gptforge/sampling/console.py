@@ -25,7 +25,7 @@ def prompts(cfg: SampleConfig) -> list[str]:
         return [text]
     if not text:
         raise DataError("the file of prompts is empty", where=cfg.prompt_file, fix="one prompt a line")
-    return text.splitlines()
+    return text.replace("\r\n", "\n").removesuffix("\n").split("\n")
 
 
 def write(prompt: str, growing: Iterator[list[str]], cfg: SampleConfig, facts: Mapping[str, Any]) -> None:
