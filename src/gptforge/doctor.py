@@ -116,7 +116,7 @@ def _device() -> Finding:
     chosen = choose(RuntimeConfig(), machine).device
     value = f"{chosen.value} ({chosen.reason})"
     if chosen.value == "cuda":
-        value += f": {torch.cuda.get_device_name()}, {shown_bytes(machine.memory)} free"
+        value += f": {torch.cuda.get_device_name()}, {shown_bytes(machine.cuda_memory)} free"
     if chosen.value == "cpu" and shutil.which("nvidia-smi"):
         return value, "there seems to be an NVIDIA GPU: install torch's CUDA build, or a driver that it can use"
     return value, ""

@@ -28,8 +28,13 @@ class Machine:
     cpu_bf16: bool
     cuda_capability: tuple[int, int] | None
     cores: int
-    memory: int  # bytes that the chosen device can give, roughly
+    memory: int  # bytes of main memory that are free
     name: str
+    cuda_memory: int = 0  # bytes of the GPU's that are free
+
+    def memory_of(self, device: str) -> int:
+        """Bytes that a device can give, roughly; what is called mps shares the main memory."""
+        return self.cuda_memory if device == "cuda" else self.memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,9 @@ def probe() -> Machine:
         devices.insert(0, "cuda")
         capability = torch.cuda.get_device_capability()
     name = torch.cuda.get_device_name() if capability else cpu_name()
-    memory = torch.cuda.mem_get_info()[0] if capability else available_memory()
-    return Machine(tuple(devices), cpu_has_bf16(), capability, physical_cores(), memory, name)
+    cuda_memory = torch.cuda.mem_get_info()[0] if capability else 0
+    cores, memory = physical_cores(), available_memory()
+    return Machine(tuple(devices), cpu_has_bf16(), capability, cores, memory, name, cuda_memory)
 
 
 def choose(cfg: RuntimeConfig, machine: Machine) -> Runtime:

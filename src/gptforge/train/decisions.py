@@ -106,14 +106,15 @@ def micro_batch_size(cfg: TrainConfig, runtime: Runtime, machine: Machine, vocab
         return Choice(loop.micro_batch_size, "asked for")
     if loop.grad_accum:
         return Choice(loop.batch_size // loop.grad_accum, "from train.grad_accum")
-    room = MEMORY_SHARE * machine.memory
+    memory = machine.memory_of(str(runtime.device.value))
+    room = MEMORY_SHARE * memory
     for size in reversed(divisors(loop.batch_size)):
         needed = sum(training_memory(cfg.model, vocab_size, size, str(runtime.dtype.value)).values())
         if needed <= room:
             whole = "the whole batch" if size == loop.batch_size else "as much of the batch as"
             verb = "fits" if size == loop.batch_size else "fit"
-            return Choice(size, f"{whole} {verb}: about {shown_bytes(needed)} of {shown_bytes(machine.memory)}")
-    return Choice(1, f"even one sequence may need more than the {shown_bytes(machine.memory)} there are")
+            return Choice(size, f"{whole} {verb}: about {shown_bytes(needed)} of {shown_bytes(memory)}")
+    return Choice(1, f"even one sequence may need more than the {shown_bytes(memory)} there are")
 
 
 def _every(steps: int | None, times: int) -> Choice:

@@ -49,7 +49,11 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
         ("dtype", str(d.runtime.dtype.value), d.runtime.dtype.reason),
         ("compile", "yes" if d.runtime.compile.value else "no", d.runtime.compile.reason),
         ("threads", str(d.runtime.threads.value), d.runtime.threads.reason),
-        ("memory", f"about {shown_bytes(memory)}", f"of {shown_bytes(parts.machine.memory)} free"),
+        (
+            "memory",
+            f"about {shown_bytes(memory)}",
+            f"of {shown_bytes(parts.machine.memory_of(str(d.runtime.device.value)))} free",
+        ),
         ("evaluate", f"every {d.eval_every.value} steps" if d.eval_every.value else "by time", d.eval_every.reason),
     ]
     if steps:
@@ -105,6 +109,7 @@ def environment(parts: Parts) -> dict[str, Any]:
         "cores": parts.machine.cores,
         "logical_cpus": os.cpu_count(),
         "memory_free_bytes": parts.machine.memory,
+        "cuda_memory_free_bytes": parts.machine.cuda_memory,
         "cuda": torch.version.cuda,
     }
 
