@@ -134,9 +134,9 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
 
 
 def test_the_wheel_may_be_put_into_the_cache_by_hand(shared_cache, own_cache, monkeypatch):
-    given = shared_cache / "downloads" / assets.WHEEL
-    if not given.exists():
-        pytest.skip("the wheel has not been fetched in this run")
+    with monkeypatch.context() as shared:
+        shared.setenv("GPTFORGE_CACHE", str(shared_cache))
+        given = assets._wheel()
     no_network(monkeypatch)
     (own_cache / "downloads").mkdir(parents=True)
     shutil.copy(given, own_cache / "downloads")
