@@ -88,7 +88,7 @@ WRONG = {
     "wrong type": (["train", "train.steps=many"], 2, ["train.steps=many", "whole number", "on the command line"]),
     "out of range": (["train", "optimizer.lr=-1"], 2, ["optimizer.lr=-1", "more than 0", "default 0.003"]),
     "cross-field": (["train", "n_embd=130", "n_head=4"], 2, ["not divisible", "model.n_head=5"]),
-    "cross-field, in a file": (["train", "n_head=5"], 2, ["conf/model/small.yaml"]),
+    "cross-field, in a file": (["train", "model=medium", "n_head=5"], 2, ["conf/model/medium.yaml"]),
     "impossible steps": (["train", "train.steps=0"], 2, ["train.steps=0", "at least 1"]),
     "two lengths": (["train", "train.steps=9", "train.epochs=2"], 2, ["one length", "train.epochs=null"]),
     "unknown option": (["train", "model=smal"], 2, ["no model 'smal'", "model=small"]),

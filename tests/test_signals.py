@@ -57,7 +57,7 @@ def test_the_second_signal_ends_it_at_once():
 
 
 def test_signals_are_passed_on_both_times():
-    process = started(stubborn=True, passing="signals.pass_on = lambda n: print('passed', n, flush=True)")
+    process = started(stubborn=True, passing="signals.pass_on = lambda n: os.write(1, b'passed %d\\n' % n)")
     process.send_signal(signal.SIGTERM)
     assert process.stdout is not None and process.stdout.readline() == f"passed {signal.SIGTERM:d}\n"
     process.send_signal(signal.SIGTERM)
@@ -66,12 +66,12 @@ def test_signals_are_passed_on_both_times():
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda n: n.name)
-def test_before_the_work_asks_it_is_stopped(number, capsys):
+def test_before_the_work_asks_it_is_stopped(number, capfd):
     before = signal.getsignal(number)
     with pytest.raises(Stopped), StopSignals():
         os.kill(os.getpid(), number)
         threading.Event().wait(5)
-    assert "stopped before the first step" in capsys.readouterr().err
+    assert "stopped before the first step" in capfd.readouterr().err
     assert signal.getsignal(number) == before
 
 

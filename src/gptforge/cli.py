@@ -26,7 +26,14 @@ from gptforge.usage import COMMANDS
 
 def main() -> None:
     """The console script."""
-    sys.exit(guarded(lambda: dispatch(sys.argv[1:])))
+    sys.exit(guarded(lambda: flushed(dispatch(sys.argv[1:]))))
+
+
+def flushed(code: int) -> int:
+    """Writes out what is still held back, here, where a reader that went away is no error."""
+    if sys.stdout is not None:  # it is None when it was closed from the start
+        sys.stdout.flush()
+    return code
 
 
 def guarded(action: Callable[[], int]) -> int:

@@ -7,7 +7,6 @@ Second signal: the process ends on the spot with 130.
 import contextlib
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -48,9 +47,8 @@ class StopSignals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
-            with contextlib.suppress(OSError):
-                show_cursor = b"\x1b[?25h" if os.isatty(2) else b""  # a live display may have hidden it
-                os.write(2, show_cursor + b"\ngptforge: stopped at once\n")
+            show_cursor = b"\x1b[?25h" if os.isatty(2) else b""  # a live display may have hidden it
+            _tell(show_cursor + b"\ngptforge: stopped at once\n")
             if self.pass_on is not None:
                 self.pass_on(number)
             os._exit(EXIT_INTERRUPTED)
@@ -58,6 +56,11 @@ class StopSignals:
         if self.pass_on is not None:
             self.pass_on(number)
         if not self._polled:
-            with contextlib.suppress(OSError, ValueError):
-                print("\ngptforge: stopped before the first step", file=sys.stderr)
+            _tell(b"\ngptforge: stopped before the first step\n")
             raise Stopped(self.asked)
+
+
+def _tell(message: bytes) -> None:
+    """Straight to stderr: print() may be what the signal interrupted, and cannot be entered twice."""
+    with contextlib.suppress(OSError):
+        os.write(2, message)
