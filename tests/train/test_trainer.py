@@ -553,3 +553,9 @@ def test_the_recorded_loss_is_the_mean_over_tokens(parts):
     total = sum(tokens for _, tokens in parts)
     assert state.take_loss() == pytest.approx(sum(loss for loss, _ in parts) / total)
     assert (state.step, state.tokens, state.loss_tokens) == (len(parts), total, 0)
+
+
+def test_a_model_larger_than_memory_is_refused_before_it_is_built(own_folder):
+    small.write_text()
+    assert small.gptforge("train", "model=gpt3-175b", "data=text.txt", "model.block_size=32") == 5
+    assert not Path("runs").exists()

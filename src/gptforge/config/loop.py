@@ -30,7 +30,9 @@ class LoopConfig:
         parse=steps_or_duration,
         type_name="steps|duration|null",
     )
-    batch_size: int = key(8, "sequences in one optimizer step, over all micro-batches", resume=TRAJECTORY, ge=1)
+    batch_size: int = key(
+        8, "sequences in one optimizer step, over all micro-batches", resume=TRAJECTORY, ge=1, le=1_000_000
+    )
     micro_batch_size: int | None = key(
         None, "sequences computed at once; null: as many as memory allows", resume=Resume.ALLOW, ge=1
     )

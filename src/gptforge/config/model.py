@@ -1,5 +1,6 @@
 """What a user can set about the model. The vocabulary size is the tokenizer's, so it is not here."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -55,10 +56,10 @@ class RopeConfig:
 class ModelConfig:
     """The decoder-only transformer."""
 
-    n_layer: int = key(4, "number of blocks", resume=IDENTITY, ge=1)
-    n_head: int = key(4, "attention heads in a block", resume=IDENTITY, ge=1)
-    n_embd: int = key(128, "width of the residual stream", resume=IDENTITY, ge=1)
-    block_size: int = key(256, "context length in tokens", resume=IDENTITY, ge=2)
+    n_layer: int = key(4, "number of blocks", resume=IDENTITY, ge=1, le=10_000)
+    n_head: int = key(4, "attention heads in a block", resume=IDENTITY, ge=1, le=10_000)
+    n_embd: int = key(128, "width of the residual stream", resume=IDENTITY, ge=1, le=1_000_000)
+    block_size: int = key(256, "context length in tokens", resume=IDENTITY, ge=2, le=100_000_000)
     dropout: float = key(0.0, "dropout of embeddings and residual branches", resume=DROPOUT, ge=0, lt=1)
     bias: bool = key(False, "biases in linear layers and layernorms", resume=IDENTITY)
     tie_embeddings: bool = key(True, "one matrix for token embedding and output", resume=IDENTITY)
@@ -126,4 +127,6 @@ class ModelConfig:
 
 
 def divisors(n: int) -> list[int]:
-    return [d for d in range(1, n + 1) if n % d == 0]
+    """All divisors of n, ascending."""
+    small = [d for d in range(1, math.isqrt(n) + 1) if n % d == 0]
+    return sorted({*small, *(n // d for d in small)})

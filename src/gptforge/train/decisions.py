@@ -12,6 +12,7 @@ from typing import Any
 from gptforge.config import TrainConfig
 from gptforge.config.model import divisors
 from gptforge.config.units import duration, shown_bytes
+from gptforge.errors import ResourceError
 from gptforge.model.cost import training_memory
 from gptforge.runtime import Choice, Machine, Runtime
 
@@ -82,6 +83,22 @@ def decide(
         log_every=records,
         seconds=duration(loop.time) if loop.time else None,
     )
+
+
+def check_room(cfg: TrainConfig, runtime: Runtime, machine: Machine, vocab_size: int) -> None:
+    """Raises ResourceError when not even the weights, their gradients and the optimizer's moments fit into memory."""
+    needs = training_memory(cfg.model, vocab_size, 1, str(runtime.dtype.value))
+    fixed = needs["weights"] + needs["gradients"] + needs["adam_moments"]
+    device = str(runtime.device.value)
+    if fixed > machine.memory_of(device):
+        raise ResourceError(
+            f"weights, gradients and optimizer need {shown_bytes(fixed)}, {device} has "
+            f"{shown_bytes(machine.memory_of(device))} free",
+            fix=[
+                "a smaller model: model=small, or fewer model.n_layer or model.n_embd",
+                "gptforge info tells what it needs",
+            ],
+        )
 
 
 def length(cfg: TrainConfig, windows_per_epoch: int) -> Choice:

@@ -20,7 +20,7 @@ from gptforge.model import Transformer, param_roles
 from gptforge.optim import build_optimizer
 from gptforge.runtime import Machine
 from gptforge.tokenizers import Tokenizer
-from gptforge.train.decisions import Decisions, as_before, decide
+from gptforge.train.decisions import Decisions, as_before, check_room, decide
 from gptforge.train.objectives import Objective, next_token
 
 
@@ -60,6 +60,7 @@ def build_parts(
     order = WindowOrder(len(dataset.train), cfg.model.block_size, cfg.seed, cfg.data.shuffle)
     loader = TrainLoader(dataset.train, cfg.model.block_size, cfg.train.batch_size, order)
     vocab_size = dataset.tokenizer.vocab_size
+    check_room(cfg, chosen, machine, vocab_size)
     decisions = decide(cfg, chosen, machine, vocab_size, loader.windows_per_epoch, kept.get("micro_batch_size"))
 
     dist = Dist(chosen.torch_device)
