@@ -87,25 +87,18 @@ def test_one_step_by_hand():
 # Schedule ----------------------------------------------------------------------------------------------------
 
 shares = st.floats(0, 1)
-any_step = {
-    "progress": shares,
-    "step": st.integers(0, 10**6),
-    "warmup": st.integers(0, 10**4),
-    "end": st.floats(0, 0.99),
-}
 
 
 def after_warm_up(kind: str, *points: float, end: float = 0.0, **changes) -> list[float]:
-    return [lr_multiplier(schedule(kind, **changes), p, 100, 10, end) for p in points]
+    return [lr_multiplier(schedule(kind, **changes), p, 1.0, end) for p in points]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@given(**any_step, low=shares, tail=st.floats(0.01, 1))
-def test_never_below_its_floor_nor_above_the_peak(kind, progress, step, warmup, end, low, tail):
-    found = lr_multiplier(schedule(kind, min_lr_fraction=low, decay_fraction=tail), progress, step, warmup, end)
+@given(progress=shares, warm=st.floats(0.001, 5), end=st.floats(0, 0.99), low=shares, tail=st.floats(0.01, 1))
+def test_never_below_its_floor_nor_above_the_peak(kind, progress, warm, end, low, tail):
+    found = lr_multiplier(schedule(kind, min_lr_fraction=low, decay_fraction=tail), progress, warm, end)
     assert 0.0 <= found <= 1.0
-    if step >= warmup:
-        assert found >= low - 1e-12
+    assert found == warm if warm < 1 else found >= low - 1e-12
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -123,24 +116,42 @@ def test_goes_from_the_peak_to_the_floor(kind, low, end, beyond):
     assert at == pytest.approx([1.0, floor, floor])
 
 
+def lrs(monkeypatch, folder, progress, **changes) -> list[float]:
+    """The learning rates of a run whose progress after each step is given."""
+    monkeypatch.chdir(folder)
+    small.write_text()
+    trainer = small.trainer(small.config(**changes))
+    found = []
+    for step, share in enumerate(progress):
+        trainer.state.step, trainer.state.progress = step, share
+        found.append(trainer._set_lr())
+    return found
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_run_cut_short_in_its_warm_up_still_ends_decayed(kind):
-    found = lr_multiplier(schedule(kind), 1.0, 50, 100, 0.0)
-    assert found == (pytest.approx(51 / 101) if kind == "constant" else 0.0)
+@pytest.mark.parametrize("steps", [1, 5, 60, 2000])
+def test_a_run_of_steps_rises_to_its_peak_and_falls(monkeypatch, tmp_path, kind, steps):
+    progress = [step / steps for step in range(steps)]
+    found = lrs(monkeypatch, tmp_path, progress, train__steps=steps, schedule__kind=kind, optimizer__lr=1.0)
+    one_rise_then_a_fall(found)
+    assert max(found) == 1.0 and found.index(1.0) == min(100, steps // 10)
 
 
-@pytest.mark.parametrize("kind", ["constant", "wsd"])
-@given(warmup=st.integers(0, 1000))
-def test_the_warm_up_is_linear_and_ends_at_the_peak(kind, warmup):
-    total = 10 * (warmup + 1)
-    values = [
-        lr_multiplier(schedule(kind), step / total, step, warmup, min(step, warmup) / total)
-        for step in range(warmup + 2)
-    ]
-    rises = [b - a for a, b in itertools.pairwise(values)][:warmup]
-    assert values[0] == pytest.approx(1 / (warmup + 1)) and values[0] > 0
-    assert rises == pytest.approx([1 / (warmup + 1)] * warmup)
-    assert values[warmup] == values[warmup + 1] == 1.0
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n", [12, 99, 100, 101, 110, 5000])
+def test_a_timed_run_rises_once_and_ends_low(monkeypatch, tmp_path, kind, n):
+    progress = [step / n for step in range(n)]
+    changes = {"train__steps": None, "train__time": "1h", "schedule__kind": kind, "optimizer__lr": 1.0}
+    found = lrs(monkeypatch, tmp_path, progress, **changes)
+    one_rise_then_a_fall(found)
+    assert max(found) > 0.9 and (kind == "constant" or found[-1] < 0.6)
+    assert found.index(max(found)) <= max(1, n / 10 + 1)
+
+
+def one_rise_then_a_fall(values: list[float]) -> None:
+    peak = values.index(max(values))
+    assert all(a < b for a, b in itertools.pairwise(values[: peak + 1]))
+    assert all(a >= b for a, b in itertools.pairwise(values[peak:]))
 
 
 def test_shapes_at_known_points():

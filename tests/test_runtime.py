@@ -16,8 +16,8 @@ from gptforge.runtime import Choice, Machine, Runtime, choose
 
 PLAIN = Machine(("cpu",), False, None, 4, 8 * 10**9, "a CPU")
 BF16 = replace(PLAIN, cpu_bf16=True)
-OLD = replace(PLAIN, devices=("cuda", "cpu"), cuda_capability=(7, 5))
-NEW = replace(PLAIN, devices=("cuda", "cpu"), cuda_capability=(8, 0))
+OLD = replace(PLAIN, devices=("cuda", "cpu"), cuda_capability=(7, 5), can_compile=True)
+NEW = replace(PLAIN, devices=("cuda", "cpu"), cuda_capability=(8, 0), can_compile=True)
 HOPPER = replace(NEW, cuda_capability=(9, 0))
 APPLE = replace(PLAIN, devices=("mps", "cpu"), cores=8)
 
@@ -28,6 +28,7 @@ TABLE = [
     (OLD, {}, "cuda", "float32", True, 4),
     (NEW, {}, "cuda", "bfloat16", True, 4),
     (HOPPER, {}, "cuda", "bfloat16", True, 4),
+    (replace(NEW, can_compile=False), {}, "cuda", "bfloat16", False, 4),
     (APPLE, {}, "mps", "float32", False, 8),
     (NEW, {"device": "cpu"}, "cpu", "float32", False, 4),
     (replace(NEW, cpu_bf16=True), {"device": "cpu"}, "cpu", "bfloat16", False, 4),
@@ -153,7 +154,10 @@ def test_peak_memory_is_this_process():
 
 @pytest.mark.parametrize("allocate", ["cpu", "accelerator"])
 def test_too_little_memory_says_what_to_type(allocate):
-    with pytest.raises(ResourceError, match="out of memory") as caught, runtime.out_of_memory_as_error(8):
+    with (
+        pytest.raises(ResourceError, match="not enough memory") as caught,
+        runtime.out_of_memory_as_error("train.micro_batch_size=4"),
+    ):
         if allocate == "cpu":
             torch.empty(2**55)
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -161,5 +165,5 @@ def test_too_little_memory_says_what_to_type(allocate):
 
 
 def test_other_errors_are_left_alone():
-    with pytest.raises(RuntimeError, match="shapes"), runtime.out_of_memory_as_error(8):
+    with pytest.raises(RuntimeError, match="shapes"), runtime.out_of_memory_as_error():
         raise RuntimeError("shapes")

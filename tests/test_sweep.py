@@ -141,3 +141,9 @@ def test_the_table_puts_the_best_first(here, capsys):
     (here / "sweep.json").write_text(json.dumps({"time": 0, "points": [asdict(p) for p in points]}))
     assert finish(here) == 6
     assert "point 1 (seed=2) failed: numerical error" in capsys.readouterr().err
+
+
+def test_a_sweep_has_no_dry_run(here):
+    done = sweep(*SHORT, "seed=1,2", "dry_run=true")
+    assert done.returncode == 2 and "not a sweep" in done.stderr
+    assert not Path("runs").exists()

@@ -23,7 +23,7 @@ HYDRA_FLAGS: dict[str, tuple[str, ...] | None] = {
     "--package": None, "-p": None,
 }  # fmt: skip
 RUN_DIR, SWEEP_DIR = "hydra.run.dir", "hydra.sweep.dir"
-HYDRA_KEYS = ("hydra/sweeper", "hydra.sweeper.")  # what else of Hydra's own config can be set
+HYDRA_KEYS = ("hydra.sweeper.params",)  # what else of Hydra's own config can be set; batches mean nothing here
 SAVED = "config"  # a key of the command line that is no part of any config
 
 

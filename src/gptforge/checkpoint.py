@@ -91,8 +91,8 @@ def set_aside(run: Run, after: int) -> Path | None:
     later = [step for step in run.steps() if step > after]
     if not later:
         return None
-    number = 1 + len(list(run.checkpoints.glob("set-aside-*")))
-    aside = run.checkpoints / f"set-aside-{number}"
+    taken = [int(p.name[10:]) for p in run.checkpoints.glob("set-aside-*") if p.name[10:].isdigit()]
+    aside = run.checkpoints / f"set-aside-{max(taken, default=0) + 1}"
     try:
         aside.mkdir()
         for step in later:

@@ -124,6 +124,8 @@ def sweep(command: str, line: Line, dirs: list[Path]) -> int:
     from gptforge.sweep import finish
 
     compose.check_readable(command, line.overrides)
+    if "dry_run=true" in line.overrides:
+        raise UsageError("dry_run=true shows one run, not a sweep", fix="leave out -m, or dry_run=true")
     directory = new_sweep_directory(line.free.get(SWEEP_DIR))
     try:
         hydra_main(lambda _: None, command, line, dirs, f"{SWEEP_DIR}={quoted(directory.as_posix())}")
@@ -150,6 +152,8 @@ def hydra_main(task: Callable[[Any], None], command: str, line: Line, dirs: list
         decorate(task)()
     except SystemExit as e:  # Hydra has said why, such as a package that --cfg does not find
         raise SystemExit(UsageError.exit_code if e.code else EXIT_DONE) from e
+    except OSError as e:
+        raise from_os_error(e, "the sweep cannot be written") from e
     except Exception as e:
         raise compose.explained(e, command, line.overrides) from e
     finally:

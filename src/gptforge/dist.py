@@ -12,7 +12,3 @@ class Dist:
     device: torch.device
     rank: int = 0
     world_size: int = 1
-
-    @property
-    def is_main(self) -> bool:
-        return self.rank == 0

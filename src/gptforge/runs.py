@@ -305,7 +305,9 @@ def _resolve(text: str) -> Path:
         if path.name in ("best", "latest") and os.path.exists(path.parent / CLAIM):
             return path
     raise CheckpointError(
-        f"there is no run or checkpoint {text!r}", where=" and ".join(map(str, places)), fix=_nearby(text)
+        f"there is no run or checkpoint {text[:60]!r}",
+        where=" and ".join(dict.fromkeys(str(place)[:120] for place in places)),
+        fix=_nearby(text),
     )
 
 

@@ -5,18 +5,23 @@
 
 import contextlib
 import ctypes
+import importlib.util
 import os
 import platform
+import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from gptforge.config import RuntimeConfig
 from gptforge.errors import ConfigError, ResourceError
 
+NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -31,6 +36,7 @@ class Machine:
     memory: int  # bytes of main memory that are free
     name: str
     cuda_memory: int = 0  # bytes of the GPU's that are free
+    can_compile: bool = False  # for CUDA
 
     def memory_of(self, device: str) -> int:
         """Bytes that a device can give, roughly; what is called mps shares the main memory."""
@@ -75,7 +81,9 @@ def probe() -> Machine:
     name = torch.cuda.get_device_name() if capability else cpu_name()
     cuda_memory = torch.cuda.mem_get_info()[0] if capability else 0
     cores, memory = physical_cores(), available_memory()
-    return Machine(tuple(devices), cpu_has_bf16(), capability, cores, memory, name, cuda_memory)
+    return Machine(
+        tuple(devices), cpu_has_bf16(), capability, cores, memory, name, cuda_memory, can_compile(capability)
+    )
 
 
 def choose(cfg: RuntimeConfig, machine: Machine) -> Runtime:
@@ -93,7 +101,7 @@ def choose(cfg: RuntimeConfig, machine: Machine) -> Runtime:
     return Runtime(
         device,
         Choice(cfg.dtype, "asked for") if cfg.dtype else _dtype(str(device.value), machine),
-        Choice(cfg.compile, "asked for") if cfg.compile is not None else _compile(str(device.value)),
+        Choice(cfg.compile, "asked for") if cfg.compile is not None else _compile(str(device.value), machine),
         Choice(cfg.threads, "asked for") if cfg.threads else Choice(machine.cores, "one a physical core"),
     )
 
@@ -110,18 +118,26 @@ def _dtype(device: str, machine: Machine) -> Choice:
     return Choice("float32", "the safe choice on MPS")
 
 
-def _compile(device: str) -> Choice:
-    if device == "cuda":
-        return Choice(True, "pays on CUDA")
-    return Choice(False, f"compiling takes longer than it saves in a short run on {device}")
+def _compile(device: str, machine: Machine) -> Choice:
+    if device != "cuda":
+        return Choice(False, f"compiling takes longer than it saves in a short run on {device}")
+    if not machine.can_compile:
+        return Choice(False, "the compiler needs triton, a C compiler and a GPU of capability 7.0")
+    return Choice(True, "pays on CUDA")
+
+
+def can_compile(capability: tuple[int, int] | None) -> bool:
+    """Whether torch.compile has what it needs for a CUDA device."""
+    has_tools = importlib.util.find_spec("triton") is not None and any(map(shutil.which, ("cc", "gcc", "clang")))
+    return has_tools and capability is not None and capability >= (7, 0)
 
 
 def apply(runtime: Runtime, deterministic: bool) -> None:
     """Puts a runtime into effect for this process. Call it before the first large tensor."""
     tune_allocator()
     torch.set_num_threads(int(runtime.threads.value or 1))
-    if runtime.device.value == "cuda":
-        torch.set_float32_matmul_precision("high")  # TF32 for what stays in float32
+    if runtime.device.value == "cuda" and runtime.dtype.value == "bfloat16":
+        torch.set_float32_matmul_precision("high")  # TF32 for what autocast leaves; float32 stays what it says
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
         torch.use_deterministic_algorithms(True)
@@ -219,18 +235,21 @@ def available_memory() -> int:
     free = 8 * 10**9  # where nothing can be read, an ordinary laptop's share
     with contextlib.suppress(OSError, StopIteration, ValueError), open("/proc/meminfo", encoding="ascii") as f:
         free = next(int(line.split()[1]) for line in f if line.startswith("MemAvailable")) * 1024
-    with contextlib.suppress(OSError, ValueError), open("/sys/fs/cgroup/memory.max", encoding="ascii") as f:
-        free = min(free, int(f.read()))
+    with contextlib.suppress(OSError, ValueError):
+        limit, used = (Path("/sys/fs/cgroup", name).read_text("ascii") for name in ("memory.max", "memory.current"))
+        free = min(free, int(limit) - int(used))
     return free
 
 
 @contextlib.contextmanager
-def out_of_memory_as_error(micro_batch_size: int) -> Iterator[None]:
-    """Turns the device's out-of-memory error into one that says what to type."""
+def out_of_memory_as_error(*fixes: str) -> Iterator[None]:
+    """Turns the out-of-memory errors of torch and its devices into one that says what to type."""
     try:
         yield
-    except RuntimeError as e:
-        if not isinstance(e, torch.OutOfMemoryError) and "can't allocate memory" not in str(e):
+    except (RuntimeError, MemoryError) as e:
+        said = isinstance(e, MemoryError | torch.OutOfMemoryError) or NO_MEMORY.search(str(e))
+        if not said:
             raise
-        smaller = max(1, micro_batch_size // 2)
-        raise ResourceError("the device is out of memory", fix=f"train.micro_batch_size={smaller}") from e
+        raise ResourceError(
+            "there is not enough memory", fix=[*fixes, "gptforge info tells what a config needs"]
+        ) from e

@@ -20,7 +20,7 @@ from typing import Any
 from gptforge.config.units import shown_seconds
 from gptforge.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, EXIT_STOPPED, CheckpointError
 from gptforge.notices import say
-from gptforge.runs import read_json, write_json
+from gptforge.runs import CLAIM, read_json, write_json
 from gptforge.signals import StopSignals
 
 FILE = "sweep.json"
@@ -100,7 +100,7 @@ def _run(directory: Path, point: Point, signals: StopSignals) -> None:
                 errors.append(raw)
         point.exit_code = process.wait()
     signals.pass_on = None
-    if point.exit_code in (EXIT_STOPPED, EXIT_INTERRUPTED):
+    if point.exit_code in (EXIT_STOPPED, EXIT_INTERRUPTED) or (signals.asked and point.exit_code < 0):
         point.status = "stopped"
     elif point.exit_code:
         point.status = "failed"
@@ -134,7 +134,7 @@ def finish(directory: Path) -> int:
     for p in failed:
         say(f"point {p.number} ({' '.join(p.overrides)}) failed: {p.error}")
     for p in points:
-        if p.status == "stopped":
+        if p.status == "stopped" and (directory / str(p.number) / CLAIM).exists():
             say(f"point {p.number} can go on: gptforge train resume={directory / str(p.number)}")
     say(f"sweep in {directory}: {sum(p.status == 'done' for p in points)} of {len(points)} points done")
     if failed:

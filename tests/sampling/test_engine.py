@@ -388,7 +388,8 @@ def test_what_was_left_out_is_never_drawn(logits, temperature, seed):
     drawn = next_tokens(logits, torch.zeros_like(logits, dtype=torch.bool), cfg, generator)
     assert (logits.gather(1, drawn[:, None]) > -torch.inf).all()
     if temperature == 1e-30:
-        assert torch.equal(logits.gather(1, drawn[:, None]), logits.amax(-1, keepdim=True))
+        # as good as the likeliest: what is nearer to it than the temperature may be drawn too
+        torch.testing.assert_close(logits.gather(1, drawn[:, None]), logits.amax(-1, keepdim=True), rtol=0, atol=1e-25)
 
 
 @given(rows, st.integers(1, 6), st.floats(0.05, 0.99), st.floats(0, 1), st.integers(0, 2**32))

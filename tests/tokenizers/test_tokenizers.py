@@ -104,7 +104,7 @@ def test_large_vocabularies_need_more_bits():
 def test_saved_and_loaded(tmp_path_factory, kind, text):
     folder = tmp_path_factory.mktemp("tokenizer")
     tokenizer = build_tokenizer(kind, text)
-    assert tokenizer.save(folder) == folder / "tokenizer.json"
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer.stored()), encoding="utf-8")
     loaded = load_tokenizer(folder, "skip")
     assert loaded.fingerprint == tokenizer.fingerprint and loaded.unknown == "skip"
     assert (loaded.encode(text) == tokenizer.encode(text)).all()
@@ -146,7 +146,6 @@ def test_a_foreign_file_is_a_checkpoint_error(tmp_path, content, message):
     assert e.value.exit_code == 4 and str(tmp_path) in str(e.value)
 
 
-def test_the_file_is_plain_json(tmp_path):
-    build_tokenizer("char", "aé").save(tmp_path)
-    stored = json.loads((tmp_path / "tokenizer.json").read_bytes())
-    assert stored == {"schema_version": 1, "kind": "char", "characters": "aé"}
+def test_what_is_stored_is_plain_json():
+    stored = build_tokenizer("char", "aé").stored()
+    assert stored == {"schema_version": 1, "kind": "char", "characters": "aé"} == json.loads(json.dumps(stored))

@@ -12,7 +12,10 @@ from gptforge import checkpoint
 from gptforge.config import DataConfig, TokenizerConfig
 from gptforge.data.prepare import prepare
 from gptforge.runs import Run
+from gptforge.runtime import Machine
 from gptforge.train import trainer as trainer_module
+from gptforge.train.decisions import as_before
+from gptforge.train.parts import build_parts
 
 RUN = "run"
 
@@ -320,3 +323,72 @@ def test_best_is_a_checkpoint_even_between_saves(own_folder):
     run = Run(Path(RUN))
     assert run.pointer("best") == small.summary(RUN)["best_step"]
     assert run.pointer("best") in run.steps()
+
+
+# Another length, device or refusal ---------------------------------------------------------------------------
+
+
+def test_a_finished_run_of_fixed_time_goes_on_with_more_of_it(own_folder):
+    small.write_text()
+    assert begin(train__steps=None, train__time="1s", eval__every=None, checkpoint__every=None) == 0
+    before = small.summary(RUN)["steps"]
+    assert resume("train.time=2s", "resume_allow=[train.time]") == 0
+    assert small.summary(RUN)["steps"] > before and small.summary(RUN)["seconds"] > 1.2
+
+
+def test_a_finished_run_goes_on_with_more_steps(own_folder):
+    small.write_text()
+    assert begin() == 0
+    assert resume("train.steps=16", "resume_allow=[train.steps]") == 0
+    assert small.summary(RUN)["steps"] == 16
+
+
+def test_a_refused_resume_leaves_the_run_as_it_was(own_folder):
+    small.write_text()
+    assert begin() == 0
+    before = Path(RUN, "summary.json").read_bytes(), Path(RUN, "metrics.jsonl").read_bytes()
+    text = Path("text.txt").read_text(encoding="utf-8")
+    Path("text.txt").write_text(text[::-1], encoding="utf-8")
+    assert resume() == 4
+    assert (Path(RUN, "summary.json").read_bytes(), Path(RUN, "metrics.jsonl").read_bytes()) == before
+
+
+def test_dry_run_of_a_resume_changes_nothing(own_folder):
+    small.write_text()
+    assert begin("train.stop_after=5") == 75
+    before = {path: path.read_bytes() for path in Path(RUN).rglob("*") if path.is_file() and path.name != ".lock"}
+    assert resume("dry_run=true") == 0
+    assert {p: p.read_bytes() for p in Path(RUN).rglob("*") if p.is_file() and p.name != ".lock"} == before
+
+
+def test_what_was_decided_for_another_device_is_decided_anew():
+    saved = {"device": {"value": "cuda", "reason": ""}, "dtype": {"value": "bfloat16", "reason": ""}}
+    saved |= {key: {"value": 1, "reason": ""} for key in ("compile", "threads", "micro_batch_size")}
+    machine = Machine(("cuda", "cpu"), False, (8, 0), 2, 10**9, "GPU", 10**9)
+    assert as_before(small.config(runtime__device="cpu", runtime__threads=None), saved, machine) == {}
+    kept = as_before(small.config(runtime__threads=None, train__grad_accum=None), saved, machine)
+    assert {key: choice.value for key, choice in kept.items()} == {key: saved[key]["value"] for key in saved}
+
+
+def test_a_sample_leaves_a_compiled_model_as_it_is(own_folder):
+    torch = pytest.importorskip("torch")
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    small.write_text()
+    parts, dist = build_parts(small.config())
+    parts.model.compile(backend=count, dynamic=False)
+    trainer = small.trainer(small.config(), parts=parts)
+    batch = parts.loader.batch(0).to(dist.device)
+    for _ in range(2):
+        parts.model.train()
+        parts.objective(parts.model, batch).total.backward()
+        with torch.no_grad():
+            trainer.evaluator.losses()
+        known = len(graphs)
+        assert trainer.evaluator.sample(1)
+        assert len(graphs) == known
+    torch._dynamo.reset()

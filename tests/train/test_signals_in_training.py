@@ -50,7 +50,7 @@ def send(number: int) -> None:
 
 @each_signal
 @pytest.mark.parametrize("step", [1, 6, 11])
-def test_during_a_step(uninterrupted, number, step, monkeypatch, capsys):
+def test_during_a_step(uninterrupted, number, step, monkeypatch, capfd):
     batch = TrainLoader.batch
 
     def interrupted(self, at, *rows):
@@ -65,7 +65,7 @@ def test_during_a_step(uninterrupted, number, step, monkeypatch, capsys):
     assert signal.getsignal(number) is handler
     assert Run(Path(RUN)).steps()[-1] == step
     assert small.summary(RUN)["status"] == "stopped" and small.summary(RUN)["steps"] == step
-    said = capsys.readouterr().err
+    said = capfd.readouterr().err
     assert signal.Signals(number).name in said
     assert f"gptforge train resume={Path(RUN).resolve()}" in said or f"gptforge train resume={RUN}" in said
     assert small.gptforge("train", f"resume={RUN}") == 0
@@ -96,7 +96,7 @@ def test_during_an_evaluation(uninterrupted, number, which, monkeypatch):
 
 
 @each_signal
-def test_during_preparation(own_folder, number, monkeypatch, capsys):
+def test_during_preparation(own_folder, number, monkeypatch, capfd):
     small.write_text()
 
     def interrupted(*arguments):
@@ -105,7 +105,7 @@ def test_during_preparation(own_folder, number, monkeypatch, capsys):
 
     monkeypatch.setattr(parts, "prepare", interrupted)
     assert begin() == 75
-    assert "stopped before the first step" in capsys.readouterr().err
+    assert "stopped before the first step" in capfd.readouterr().err
     assert not Path(RUN).exists() and not Path("runs").exists()
 
 

@@ -32,6 +32,8 @@ def begin(cfg: TrainConfig, call: Call, signals: StopSignals) -> int:
 def resume(cfg: TrainConfig, call: Call, signals: StopSignals) -> int:
     """Goes on from the newest sound checkpoint; a run that has none yet begins anew."""
     place = Run.find(str(cfg.resume))
+    with place.locked():
+        pass  # a run that still trains is refused before its checkpoints are looked at
     path, warnings = None, ["it has no checkpoint yet and begins anew"]
     tokenizer, decisions = None, None
     if place.steps():

@@ -1,7 +1,7 @@
 """The learning rate over a run, as pure functions of how far the run is.
 
 `progress` is the share of the run that is over, in [0, 1]: steps done / steps, or, in a run of
-fixed time, time spent / time. Warm-up is counted in steps either way.
+fixed time, time spent / time.
 """
 
 import math
@@ -10,16 +10,15 @@ from collections.abc import Callable
 from gptforge.config import ScheduleConfig
 
 
-def lr_multiplier(cfg: ScheduleConfig, progress: float, step: int, warmup_steps: int, warmup_end: float) -> float:
-    """What the peak lr is multiplied with before optimizer step `step` (counted from 0).
+def lr_multiplier(cfg: ScheduleConfig, progress: float, warm: float, warmup_end: float) -> float:
+    """What the peak lr is multiplied with when the run has come to `progress`.
 
-    `warmup_end` is the progress at which the warm-up ended; the shape runs from there to the end, so the
-    peak is reached. During the warm-up the lower of the two holds: a short run of fixed time ends decayed too.
+    `warm` is how far the warm-up is, over at 1; `warmup_end` the progress at which it ended: the shape runs
+    from there to the end, so the peak is reached.
     """
-    shape = SHAPES[cfg.kind]
-    if step < warmup_steps:
-        return min((step + 1) / (warmup_steps + 1), shape(_clipped(progress), cfg))
-    return shape(_clipped((progress - warmup_end) / max(1e-9, 1 - warmup_end)), cfg)
+    if warm < 1:
+        return warm
+    return SHAPES[cfg.kind](_clipped((progress - warmup_end) / max(1e-9, 1 - warmup_end)), cfg)
 
 
 def _clipped(share: float) -> float:

@@ -24,16 +24,17 @@ def generate(
     """
     block_size = model.cfg.block_size
     device = model.tok_emb.weight.device
-    tokens = torch.tensor([list(prompt)], device=device).repeat(cfg.num_samples, 1)
-    seen = torch.zeros(cfg.num_samples, model.vocab_size, dtype=torch.bool, device=device)
+    tokens = torch.tensor([list(prompt)]).repeat(cfg.num_samples, 1)
+    seen = torch.zeros(cfg.num_samples, model.vocab_size, dtype=torch.bool)
     seen.scatter_(1, tokens, True)
     cache = model.new_cache(cfg.num_samples)
     start = max(0, tokens.size(1) - block_size)  # where the context begins
     fresh = tokens[:, start:]
     for n in range(cfg.max_new_tokens):
-        logits = model(fresh, cache=cache, last_only=True)[:, -1]
-        chosen = next_tokens(logits, seen, cfg, generator)
-        yield chosen.cpu()
+        # forward(), not the call: a compiled model would be compiled anew for each length of the cache
+        logits = model.forward(fresh.to(device), cache=cache, last_only=True)[:, -1]
+        chosen = next_tokens(logits.cpu(), seen, cfg, generator)  # on the CPU draws are the same for every device
+        yield chosen
         if n + 1 == cfg.max_new_tokens:
             return
         seen.scatter_(1, chosen[:, None], True)

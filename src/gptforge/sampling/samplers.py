@@ -1,4 +1,4 @@
-"""From logits to the next token. Pure functions over (B, V) rows; knows no model."""
+"""From logits to the next token. Pure functions over (B, V) rows on the CPU; knows no model."""
 
 import torch
 from torch import Tensor
@@ -28,15 +28,12 @@ def next_tokens(logits: Tensor, seen: Tensor, cfg: SamplingConfig, generator: to
 
 def draw(probabilities: Tensor, generator: torch.Generator) -> Tensor:
     """One index a row by inverting the cumulative distribution: the same numbers give the same draw everywhere."""
-    device = probabilities.device
-    if device.type == "mps":  # it has no float64
-        probabilities = probabilities.cpu()
     cumulative = probabilities.double().cumsum(dim=-1)
-    u = torch.rand(len(probabilities), 1, generator=generator, dtype=torch.float64).to(cumulative.device)
+    u = torch.rand(len(probabilities), 1, generator=generator, dtype=torch.float64)
     # the largest cumulative value is not exactly 1; the last token with any probability takes the rest
     drawn = torch.searchsorted(cumulative, u * cumulative[:, -1:], right=True)
     last = probabilities.shape[-1] - 1 - (probabilities.flip(-1) > 0).int().argmax(dim=-1, keepdim=True)
-    return torch.minimum(drawn, last).squeeze(-1).to(device)
+    return torch.minimum(drawn, last).squeeze(-1)
 
 
 def penalized(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:

@@ -6,10 +6,8 @@ Knows of no particular kind of tokenizer, and nothing of data sets, models or ch
 import codecs
 import hashlib
 import json
-import os
 from abc import abstractmethod
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -70,16 +68,6 @@ class Tokenizer(Protocol):
     def stored(self) -> dict[str, Any]:
         """What tokenizer.json holds."""
         return {"schema_version": SCHEMA_VERSION, **self.to_dict()}
-
-    def save(self, folder: Path) -> Path:
-        """Write tokenizer.json into an existing folder and sync it; returns the file. Raises OSError."""
-        path = folder / FILE_NAME
-        with path.open("w", encoding="utf-8", newline="\n") as file:
-            json.dump(self.stored(), file, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        return path
 
 
 def checked_ids(ids: Iterable[int] | np.ndarray, vocab_size: int) -> np.ndarray:

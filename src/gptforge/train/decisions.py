@@ -45,7 +45,7 @@ class Decisions:
 
 
 def as_before(cfg: TrainConfig, saved: Mapping[str, Any], machine: Machine) -> dict[str, Choice]:
-    """The machine's decisions of a run that goes on, but for what the config now sets and devices that are gone."""
+    """The machine's decisions of a run that goes on on the same device, but for what the config now sets."""
     asked = {
         "device": cfg.runtime.device,
         "dtype": cfg.runtime.dtype,
@@ -53,10 +53,12 @@ def as_before(cfg: TrainConfig, saved: Mapping[str, Any], machine: Machine) -> d
         "threads": cfg.runtime.threads,
         "micro_batch_size": cfg.train.micro_batch_size or cfg.train.grad_accum,
     }
-    kept = {k: Choice(saved[k]["value"], saved[k]["reason"]) for k in MACHINE_KEYS if k in saved and asked[k] is None}
-    if "device" in kept and kept["device"].value not in machine.devices:
-        kept = {k: c for k, c in kept.items() if k == "micro_batch_size"}
-    return kept
+    if not saved:
+        return {}
+    before = saved["device"]["value"]
+    if (asked["device"] or before) != before or before not in machine.devices:
+        return {}  # another device: nothing that was decided for the old one holds
+    return {k: Choice(saved[k]["value"], saved[k]["reason"]) for k in MACHINE_KEYS if asked[k] is None}
 
 
 def decide(

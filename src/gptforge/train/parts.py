@@ -64,9 +64,12 @@ def build_parts(
     decisions = decide(cfg, chosen, machine, vocab_size, loader.windows_per_epoch, kept.get("micro_batch_size"))
 
     dist = Dist(chosen.torch_device)
-    model = build_model(cfg, vocab_size, dist.device)
+    with machine_runtime.out_of_memory_as_error("a smaller model, or fewer tokens in the vocabulary"):
+        model = build_model(cfg, vocab_size, dist.device)
     if chosen.compile.value:
-        model.compile()  # in place, so tensors keep their names
+        model.compile(
+            dynamic=False
+        )  # in place, so tensors keep their names; training and evaluation have one shape each
     optimizer = build_optimizer(cfg.optimizer, dict(model.named_parameters()), param_roles(model))
     return Parts(dataset, dataset.tokenizer, model, next_token, optimizer, loader, decisions, machine), dist
 

@@ -13,11 +13,14 @@ import torch
 
 import gptforge
 from gptforge.config import TrainConfig
+from gptforge.config.model import divisors
 from gptforge.config.units import shown_bytes, shown_count
 from gptforge.logs import Plan
 from gptforge.model.cost import count_parameters, flops_per_token, training_memory
 from gptforge.runs import Run
+from gptforge.runtime import peak_memory
 from gptforge.train.parts import Parts
+from gptforge.train.state import TrainState
 
 REFUSED = {"data": "the text", "tokenizer": "the tokenizer"}  # parts of the fingerprint that may not change
 
@@ -83,6 +86,31 @@ def warnings(cfg: TrainConfig, parts: Parts) -> list[str]:
         tokens = shown_count(len(parts.dataset.train))
         found.append(f"{shown_count(parameters)} parameters for {tokens} tokens of text: expect overfitting")
     return found
+
+
+def ways_to_less_memory(cfg: TrainConfig, micro: int) -> list[str]:
+    """What to type when training does not fit."""
+    smaller = [d for d in divisors(cfg.train.batch_size) if d < micro]
+    first = f"train.micro_batch_size={smaller[-1]} (now {micro})" if smaller else ""
+    return [first, "a smaller model, or a smaller model.block_size"]
+
+
+def summary(status: str, state: TrainState, parts: Parts, device: torch.device) -> dict[str, Any]:
+    """summary.json, but for what is known only at the end."""
+    return {
+        "status": status,
+        "steps": state.step,
+        "tokens": state.tokens,
+        "seconds": round(state.seconds, 3),
+        "tokens_per_second": round(state.tokens / state.seconds, 1) if state.seconds else None,
+        "train_loss": state.train_loss,
+        "val_loss": state.val_loss,
+        "best_val_loss": state.best_val_loss,
+        "best_step": state.best_step,
+        "val_bpb": state.val_bpb,
+        "peak_memory_bytes": peak_memory(device),
+        "parameters": sum(p.numel() for p in parts.model.parameters()),
+    }
 
 
 def next_commands(run: Run, status: str, best_step: int | None, step: int) -> list[str]:

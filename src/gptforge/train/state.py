@@ -34,6 +34,8 @@ class TrainState:
     progress: float = 0.0  # share of the run that is over, as the schedule sees it
     warmup_end: float = 0.0  # the progress at which the lr's warm-up ended
     evaluated_tenths: int = 0  # of a run of fixed time
+    eval_seconds: float = 0.0  # the longest evaluation
+    save_seconds: float = 0.0  # the longest save
     loss_sum: float = 0.0  # nats since the last record
     loss_tokens: int = 0  # tokens since the last record
     train_loss: float | None = None
@@ -117,16 +119,21 @@ def optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tenso
 
 
 def restore_optimizer(model: nn.Module, optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """The inverse of `optimizer_tensors`."""
+    """The inverse of `optimizer_tensors`; torch puts each tensor where the optimizer keeps it."""
     parameters = dict(model.named_parameters())
+    groups = optimizer.state_dict()["param_groups"]
+    index = {
+        parameter: number
+        for group, numbered in zip(optimizer.param_groups, groups, strict=True)
+        for parameter, number in zip(group["params"], numbered["params"], strict=True)
+    }
+    state: dict[int, dict[str, Tensor]] = {}
     for full_name, value in tensors.items():
         name, _, key = full_name.rpartition("/")
         if name not in parameters:
             raise CheckpointError(f"the optimizer state has {name!r}, which the model lacks")
-        parameter = parameters[name]
-        # a moment lives beside its parameter; the step count stays where the optimizer keeps it
-        home = parameter.device if value.shape == parameter.shape or parameter.device.type == "cuda" else "cpu"
-        optimizer.state[parameter][key] = value.to(home)
+        state.setdefault(index[parameters[name]], {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def seed_all(seed: int) -> None:

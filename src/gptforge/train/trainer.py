@@ -16,14 +16,14 @@ import torch
 
 from gptforge import checkpoint
 from gptforge.config import TrainConfig
-from gptforge.config.saved import as_saved
+from gptforge.config.saved import as_saved, load_config
 from gptforge.dist import Dist
 from gptforge.errors import CheckpointError, DataError, NumericalError, Stopped, UserError
 from gptforge.logs import Sinks, open_sinks
 from gptforge.model.cost import flops_per_token
 from gptforge.optim import lr_multiplier
 from gptforge.runs import Call, Run, write_json
-from gptforge.runtime import autocast, measured_peak, out_of_memory_as_error, peak_memory
+from gptforge.runtime import autocast, measured_peak, out_of_memory_as_error
 from gptforge.signals import StopSignals
 from gptforge.train import plan
 from gptforge.train.clock import Clock, StopLimit
@@ -33,7 +33,8 @@ from gptforge.train.parts import Parts, build_parts
 from gptforge.train.state import TrainState, pack, seed_all, unpack
 
 INIT_LOSS_MARGIN = 0.5  # nats around ln(vocab_size) in which an initial loss is ordinary
-RESERVE = 1.3  # of an evaluation's time, kept for the last one in a run of fixed time
+WARMUP_SHARE = 0.1  # of a run of fixed time, the most that its warm-up takes
+RESERVE = 1.3  # of the time of an evaluation and a save, kept for the last ones in a run of fixed time
 
 
 class Interrupted(Exception):
@@ -57,7 +58,8 @@ class Trainer:
         signals: StopSignals | None = None,
     ) -> None:
         if parts is None:
-            parts, dist = build_parts(cfg)
+            parts, built = build_parts(cfg)
+            dist = dist or built
         self.cfg = cfg
         self.run = run
         self.dist = dist or Dist(parts.decisions.runtime.torch_device)
@@ -73,8 +75,8 @@ class Trainer:
         self.state = TrainState()
         self.sinks: Sinks
         self._clock = Clock()
-        self._reserve = 0.0  # seconds that the last evaluation of such a run will take
         self._saved_step: int | None = None
+        self._begun = False  # whether this start has changed anything in the run
 
     @property
     def total_steps(self) -> int | None:
@@ -93,12 +95,13 @@ class Trainer:
             self.sinks = open_sinks(self.run.path, self.cfg.ui)
             try:
                 self._start(resume_from, warnings or [])
-                with self.signals.polled():
+                with self.signals.polled(), out_of_memory_as_error(*plan.ways_to_less_memory(self.cfg, self.micro)):
                     self._loop()
                     return self._finish("done")
             except Stopped as e:
-                self.sinks.note(f"{e} after step {self.state.step}; the run can go on")
-                self._finish("stopped")
+                if self._begun:  # else the run is as it was
+                    self.sinks.note(f"{e} after step {self.state.step}; the run can go on")
+                    self._finish("stopped")
                 raise
             except BaseException as e:
                 self._failed(e)
@@ -114,6 +117,7 @@ class Trainer:
             warnings = [*warnings, *self._restore(resume_from)]
         else:
             self.sinks.metrics.truncate(0)
+        self._begun = True
         if self.cfg.resume:
             self.run.update(as_saved(self.cfg, self.call.choices), self.call)
             self.run.point_latest()
@@ -168,29 +172,35 @@ class Trainer:
         self._clock.waited += time.perf_counter() - began
         tokens = batch.learnt
         total = torch.zeros((), device=device)
-        with out_of_memory_as_error(self.micro):
-            for first in range(0, len(batch.inputs), self.micro):
-                with self.autocast():
-                    loss = self.parts.objective(model, batch.rows(first, first + self.micro).to(device))
-                (loss.total / tokens).backward()  # by the tokens of the whole step, not of the micro-batch
-                total += loss.total.detach()
+        for first in range(0, len(batch.inputs), self.micro):
+            with self.autocast():
+                loss = self.parts.objective(model, batch.rows(first, first + self.micro).to(device))
+            (loss.total / tokens).backward()  # by the tokens of the whole step, not of the micro-batch
+            total += loss.total.detach()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), self.cfg.train.grad_clip or math.inf)
         loss_sum, grad_norm = torch.stack([total, norm.float()]).tolist()  # the step's one wait for the device
         self._check(loss_sum / tokens, grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         self.state.advance(loss_sum, tokens)
-        self._measure_progress()
+        self._measure_progress(self._clock.seconds())
         return {"loss": loss_sum / tokens, "grad_norm": grad_norm, "lr": lr}
 
-    def _set_lr(self) -> float:
-        warmup = int(self.decisions.warmup_steps.value or 0)
-        state = self.state
-        if state.step <= warmup:
+    def _warm(self) -> float:
+        """How far the warm-up is, over at 1: counted in steps, in a run of fixed time at most a tenth of it."""
+        state, steps = self.state, int(self.decisions.warmup_steps.value or 0)
+        warm = (state.step + 1) / (steps + 1)
+        if self.total_steps is not None:
+            state.warmup_end = steps / self.total_steps
+            return warm
+        warm = max(warm, state.progress / WARMUP_SHARE)
+        if warm < 1:
             state.warmup_end = state.progress
-        lr = self.cfg.optimizer.lr * lr_multiplier(
-            self.cfg.schedule, state.progress, state.step, warmup, state.warmup_end
-        )
+        return warm
+
+    def _set_lr(self) -> float:
+        warm, state = self._warm(), self.state
+        lr = self.cfg.optimizer.lr * lr_multiplier(self.cfg.schedule, state.progress, warm, state.warmup_end)
         for group in self.parts.optimizer.param_groups:
             group["lr"] = lr
         return lr
@@ -211,14 +221,15 @@ class Trainer:
                 "look at model.init_std and model.init_residual"
             )
 
-    def _measure_progress(self) -> None:
+    def _measure_progress(self, seconds: float) -> None:
         """The share of the run that is over: of its steps, or of its time without the last evaluation's."""
         state = self.state
-        state.seconds = self._clock.seconds()
+        state.seconds = seconds
         if self.total_steps is not None:
             state.progress = state.step / self.total_steps
         else:
-            budget = max(1e-9, (self.decisions.seconds or 0.0) - self._reserve)
+            reserve = RESERVE * (state.eval_seconds + state.save_seconds)  # for those at the end
+            budget = max(1e-9, (self.decisions.seconds or 0.0) - reserve)
             state.progress = min(1.0, max(state.progress, state.seconds / budget))
 
     # When due ----------------------------------------------------------------
@@ -285,8 +296,8 @@ class Trainer:
                 self.sinks.sample(state.step, text)
         except DataError as e:
             self.sinks.warn(f"no sample: {e.what}")
+        state.eval_seconds = max(state.eval_seconds, time.perf_counter() - began)
         self._clock.pause(time.perf_counter() - began)
-        self._reserve = max(self._reserve, RESERVE * (time.perf_counter() - began))
 
     # Saving, stopping, ending --------------------------------------------------
 
@@ -307,6 +318,7 @@ class Trainer:
         self._point()
         checkpoint.rotate(self.run, self.cfg.checkpoint.keep)
         self._saved_step = step
+        self.state.save_seconds = max(self.state.save_seconds, time.perf_counter() - began)
         self._clock.pause(time.perf_counter() - began)
 
     def _point(self) -> None:
@@ -325,8 +337,7 @@ class Trainer:
                 )
         self.sinks.metrics.truncate(self.state.metrics_bytes)
         self._saved_step = self.state.step
-        if self.total_steps is not None:  # the length may have been changed
-            self.state.progress = self.state.step / self.total_steps
+        self._take_up_progress(load_config(TrainConfig, path / "config.json"))
         said = []
         if aside := checkpoint.set_aside(self.run, self.state.step):
             said.append(f"later checkpoints were moved to {aside}")
@@ -335,6 +346,16 @@ class Trainer:
         if changed:
             said.append(f"not bit for bit as without a stop: {', '.join(changed)}")
         return said
+
+    def _take_up_progress(self, before: TrainConfig) -> None:
+        """The share of the run that is over, anew where its length has been changed."""
+        state, loop = self.state, self.cfg.train
+        if self.total_steps is not None:
+            state.progress = state.step / self.total_steps
+        elif loop.time != before.train.time:
+            state.progress = 0.0
+            self._measure_progress(state.seconds)
+            state.evaluated_tenths = int(state.progress * EVALUATIONS)
 
     def _poll(self) -> None:
         if self.signals.asked:
@@ -364,22 +385,8 @@ class Trainer:
         told = str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error))
         with contextlib.suppress(OSError):  # the disk may be what failed
             self.sinks.log.line("error", told)
-            write_json(self.run.summary, self._summary("failed", error=text))
+            if self._begun:
+                write_json(self.run.summary, self._summary("failed", error=text))
 
     def _summary(self, status: str, **more: Any) -> dict[str, Any]:
-        state = self.state
-        return {
-            "status": status,
-            "steps": state.step,
-            "tokens": state.tokens,
-            "seconds": round(state.seconds, 3),
-            "tokens_per_second": round(state.tokens / state.seconds, 1) if state.seconds else None,
-            "train_loss": state.train_loss,
-            "val_loss": state.val_loss,
-            "best_val_loss": state.best_val_loss,
-            "best_step": state.best_step,
-            "val_bpb": state.val_bpb,
-            "peak_memory_bytes": peak_memory(self.dist.device),
-            "parameters": sum(p.numel() for p in self.parts.model.parameters()),
-            **more,
-        }
+        return plan.summary(status, self.state, self.parts, self.dist.device) | more
