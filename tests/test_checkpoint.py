@@ -17,6 +17,7 @@ from gptforge import checkpoint
 from gptforge.checkpoint import load_model, verify
 from gptforge.errors import CheckpointError
 from gptforge.model import Transformer
+from gptforge.optim import each
 from gptforge.runs import MANIFEST, Run
 from gptforge.train import trainer as trainer_module
 from gptforge.train.parts import build_parts
@@ -272,34 +273,74 @@ def draw() -> tuple:
     return random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn(), torch.rand(3).tolist()
 
 
-def test_state_comes_back_as_it_was(own_folder):
+HELD = {"adamw": [{"step", "exp_avg", "exp_avg_sq"}], "muon": [{"momentum_buffer"}, {"step", "exp_avg", "exp_avg_sq"}]}
+
+
+@pytest.mark.parametrize("kind, decay", [("adamw", None), ("muon", 0.9)])
+def test_state_comes_back_as_it_was(own_folder, kind, decay):
     small.write_text()
-    parts, _ = build_parts(small.config())
+    changes = {"optimizer__kind": kind, "optimizer__ema_decay": decay}
+    parts, _ = build_parts(small.config(**changes))
     for parameter in parts.model.parameters():
         parameter.grad = torch.randn_like(parameter)
     parts.optimizer.step()
+    if parts.average:
+        parts.average.update(1)
     seed_all(3)
     random.gauss(0, 1)  # these generators keep the second number of a pair
     np.random.randn()
     state = TrainState(step=7, tokens=3, progress=0.1 + 0.2, loss_sum=1 / 3, best_val_loss=2 / 3, best_step=4)
-    files = pack(state, parts.model, parts.optimizer, {"data": "x"})
+    files = pack(state, parts.model, parts.optimizer, parts.average, {"data": "x"})
     expected = draw()
     for name, content in files.items():
         (own_folder / name).write_bytes(content)
-    other, _ = build_parts(small.config(seed=5))
+    other, _ = build_parts(small.config(seed=5, **changes))
     seed_all(99)
-    again, fingerprint = unpack(own_folder, other.model, other.optimizer)
+    again, fingerprint = unpack(own_folder, other.model, other.optimizer, other.average)
     assert again == state and fingerprint == {"data": "x"}
     assert draw() == expected
     assert checkpoint.weights_sha256(other.model) == checkpoint.weights_sha256(parts.model)
-    for mine, theirs in zip(parts.model.parameters(), other.model.parameters(), strict=True):
-        held, found = parts.optimizer.state[mine], other.optimizer.state[theirs]
-        assert held.keys() == found.keys() == {"step", "exp_avg", "exp_avg_sq"}
-        assert all(torch.equal(held[key], found[key]) for key in held)
-    assert (
-        pack(again, other.model, other.optimizer, fingerprint)["optimizer.safetensors"]
-        == files["optimizer.safetensors"]
-    )
+    for mine, theirs, keys in zip(each(parts.optimizer), each(other.optimizer), HELD[kind], strict=True):
+        for a, b in zip(all_of(mine), all_of(theirs), strict=True):
+            held, found = mine.state[a], theirs.state[b]
+            assert held.keys() == found.keys() == keys
+            assert all(torch.equal(held[key], found[key]) for key in held)
+    if parts.average:
+        with parts.average.in_place(), other.average.in_place():
+            assert checkpoint.weights_sha256(other.model) == checkpoint.weights_sha256(parts.model)
+    packed = pack(again, other.model, other.optimizer, other.average, fingerprint)
+    assert packed.keys() == files.keys()
+    assert all(packed[name] == files[name] for name in files if name not in ("rng.safetensors", "state.json"))
+
+
+def all_of(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def test_what_is_loaded_from_a_checkpoint_is_the_average(own_folder):
+    small.write_text()
+    trainer = small.trainer(small.config(optimizer__ema_decay=0.9), "run")
+    trainer.fit()
+    loaded = checkpoint.load_model("run")
+    held = trainer.parts.average.weights
+    assert all(torch.equal(p, held[name]) for name, p in loaded.model.named_parameters())
+    assert checkpoint.weights_sha256(loaded.model) == small.summary("run")["weights_sha256"]
+    own = checkpoint.read_tensors(loaded.path / "unaveraged.safetensors")
+    assert all(torch.equal(p, own[name]) for name, p in trainer.parts.model.named_parameters())
+    assert not any(torch.equal(own[name], held[name]) for name in own)
+
+
+def test_an_average_can_begin_and_end_at_a_resume(own_folder):
+    small.write_text()
+    allowed = "resume_allow=[optimizer.ema_decay]"
+    assert small.gptforge(*small.typed(small.config(train__stop_after="4"), "run")) == 75
+    assert small.gptforge("train", "resume=run", "optimizer.ema_decay=0.9", "train.stop_after=4", allowed) == 75
+    averaged = checkpoint.load_model("run").path
+    own = checkpoint.read_tensors(averaged / "unaveraged.safetensors")
+    assert small.gptforge("train", "resume=run", "optimizer.ema_decay=null", "train.stop_after=1", allowed) == 75
+    after = checkpoint.read_tensors(checkpoint.load_model("run").path / "model.safetensors")
+    moved = max(float((after[name] - own[name]).abs().max()) for name in own)
+    assert moved < 3 * 3e-3  # one step on from the weights that were trained, not from their average
 
 
 @given(st.integers(0, 2**63 - 1), st.integers(0, 50))
@@ -329,13 +370,13 @@ def test_generators_go_on_from_any_point(seed, drawn):
 def test_a_state_that_does_not_fit_is_an_error(own_folder, spoilt):
     small.write_text()
     parts, _ = build_parts(small.config())
-    files = pack(TrainState(), parts.model, parts.optimizer, {})
+    files = pack(TrainState(), parts.model, parts.optimizer, None, {})
     held = json.loads(files["state.json"])
     spoilt(held)
     for name, content in (files | {"state.json": json.dumps(held).encode()}).items():
         (own_folder / name).write_bytes(content)
     with pytest.raises(CheckpointError, match="the training state does not fit"):
-        unpack(own_folder, parts.model, parts.optimizer)
+        unpack(own_folder, parts.model, parts.optimizer, None)
 
 
 def test_tensors_that_cannot_be_read(own_folder):

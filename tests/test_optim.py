@@ -11,9 +11,10 @@ from torch import nn
 import small
 from gptforge.config import OptimizerConfig, ScheduleConfig
 from gptforge.config.schema import build
-from gptforge.model import Transformer, param_roles
-from gptforge.optim import build_optimizer, lr_multiplier
+from gptforge.model import Transformer, param_roles, row_splits
+from gptforge.optim import Roles, WeightAverage, build_optimizer, each, lr_multiplier
 from gptforge.optim.build import BUILDERS, DECAYED
+from gptforge.optim.muon import Muon, orthogonalized
 from gptforge.optim.schedule import SHAPES
 
 KINDS = list(SHAPES)
@@ -29,14 +30,20 @@ def model(**changes) -> Transformer:
     return built
 
 
+def optimizer_of(transformer: Transformer, dtype: torch.dtype = torch.float32, **changes):
+    roles = Roles(param_roles(transformer), row_splits(transformer), dtype)
+    return build_optimizer(build(OptimizerConfig, changes), dict(transformer.named_parameters()), roles)
+
+
 # Groups ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", list(BUILDERS))
 @pytest.mark.parametrize("changes", [{}, {"model__bias": True}, {"model__tie_embeddings": False}])
-def test_matrices_decay_and_norms_and_biases_do_not(changes):
+def test_matrices_decay_and_norms_and_biases_do_not(changes, kind):
     transformer = model(**changes)
     named = dict(transformer.named_parameters())
-    optimizer = build_optimizer(build(OptimizerConfig, {"weight_decay": 0.3}), named, param_roles(transformer))
+    optimizer = optimizer_of(transformer, kind=kind, weight_decay=0.3)
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert len(decay) == sum(len(group["params"]) for group in optimizer.param_groups) == len(named)
     for name, parameter in named.items():
@@ -56,9 +63,8 @@ def test_every_kind_of_config_can_be_built():
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_a_step_is_that_of_torch(fused):
-    cfg = build(OptimizerConfig, {"lr": 0.02, "betas": [0.8, 0.9], "eps": 1e-6, "weight_decay": 0.2})
     mine, theirs = model(model__bias=True), model(model__bias=True)
-    optimizer = build_optimizer(cfg, dict(mine.named_parameters()), param_roles(mine))
+    optimizer = optimizer_of(mine, lr=0.02, betas=[0.8, 0.9], eps=1e-6, weight_decay=0.2)
     groups = [
         {"params": [p for p in theirs.parameters() if p.ndim == 2], "weight_decay": 0.2},
         {"params": [p for p in theirs.parameters() if p.ndim == 1], "weight_decay": 0.0},
@@ -78,10 +84,130 @@ def test_a_step_is_that_of_torch(fused):
 def test_one_step_by_hand():
     weight = nn.Parameter(torch.tensor([[2.0]]))
     cfg = build(OptimizerConfig, {"lr": 0.1, "betas": [0.9, 0.99], "eps": 1e-8, "weight_decay": 0.5})
-    optimizer = build_optimizer(cfg, {"w": weight}, {"w": "matrix"})
+    optimizer = build_optimizer(cfg, {"w": weight}, Roles({"w": "matrix"}, {}))
     weight.grad = torch.tensor([[-3.0]])
     optimizer.step()
     assert weight.item() == pytest.approx(2.0 * (1 - 0.1 * 0.5) + 0.1, rel=1e-6)  # the first step is lr long
+
+
+# Muon --------------------------------------------------------------------------------------------------------
+
+
+def draws(model: nn.Module, times: int):
+    """Gradients for a model, `times` times, set in place."""
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(times):
+        for p in model.parameters():
+            p.grad = torch.randn(p.shape, generator=generator)
+        yield
+
+
+@pytest.mark.parametrize("rows, cols", [(8, 8), (16, 48), (64, 256)])
+def test_singular_values_become_about_one(rows, cols):
+    found = torch.linalg.svdvals(orthogonalized(torch.randn(3, rows, cols, generator=torch.Generator().manual_seed(2))))
+    assert found.min() > 0.3 and found.max() < 1.3
+    assert (found - 1).abs().mean() < 0.25
+
+
+def test_directions_stay_and_only_their_strengths_change():
+    u, _ = torch.linalg.qr(torch.randn(12, 12, generator=torch.Generator().manual_seed(3)))
+    v, _ = torch.linalg.qr(torch.randn(20, 12, generator=torch.Generator().manual_seed(4)))
+    found = u.T @ orthogonalized((u @ torch.diag(torch.linspace(0.1, 3, 12)) @ v.T)[None])[0] @ v
+    torch.testing.assert_close(found, found.diag().diag(), atol=1e-4, rtol=0)
+    assert found.diag().min() > 0.5
+
+
+def test_muon_is_that_of_torch():
+    """Against torch.optim.Muon, which follows the authors' code, in its bfloat16; all shapes and four steps."""
+    mine, theirs = model(), model()
+    ours = Muon([p for n, p in mine.named_parameters() if param_roles(mine)[n] == "matrix"], 0.02, 0.9, 0.1)
+    matrices = [p for n, p in theirs.named_parameters() if param_roles(theirs)[n] == "matrix"]
+    reference = torch.optim.Muon(matrices, lr=0.02, momentum=0.9, weight_decay=0.1)
+    before = [p.detach().clone() for p in matrices]
+    for _ in zip(draws(mine, 4), draws(theirs, 4), strict=True):
+        ours.step()
+        reference.step()
+    moved = [p for n, p in mine.named_parameters() if param_roles(mine)[n] == "matrix"]
+    for a, b, old in zip(moved, matrices, before, strict=True):
+        assert (a - b).norm() < 0.01 * (b - old).norm()  # rounding of bfloat16 products, summed in another order
+
+
+def test_fused_matrices_are_made_orthogonal_one_by_one():
+    fused, alone = model(), model()
+    splits = row_splits(fused)
+    name = "blocks.0.attn.qkv.weight"
+    whole = fused.get_parameter(name)
+    three = [nn.Parameter(piece.clone()) for piece in alone.get_parameter(name).detach().split(splits[name])]
+    together = Muon([whole], 0.1, splits={whole: splits[name]}, dtype=torch.float32)
+    apart = Muon(three, 0.1, dtype=torch.float32)
+    grad = torch.randn(whole.shape, generator=torch.Generator().manual_seed(5))
+    whole.grad = grad
+    for piece, g in zip(three, grad.split(splits[name]), strict=True):
+        piece.grad = g
+    together.step()
+    apart.step()
+    torch.testing.assert_close(whole.detach(), torch.cat([p.detach() for p in three]))
+
+
+def test_splits_cover_queries_keys_and_values():
+    grouped = model(model__n_head=4, model__attention__n_kv_head=2)
+    for name, rows in row_splits(grouped).items():
+        assert sum(rows) == len(grouped.get_parameter(name)) and rows[1] == rows[2] == rows[0] // 2
+    assert len(row_splits(grouped)) == len(grouped.blocks)
+
+
+def test_muon_takes_the_hidden_matrices_and_adamw_the_rest():
+    transformer = model(model__bias=True, model__tie_embeddings=False)
+    hidden, rest = each(optimizer_of(transformer, kind="muon", muon_lr=0.5, lr=0.25))
+    roles = param_roles(transformer)
+    taken = {id(p) for group in hidden.param_groups for p in group["params"]}
+    assert taken == {id(p) for n, p in transformer.named_parameters() if roles[n] == "matrix"}
+    assert isinstance(rest, torch.optim.AdamW)
+    assert {g["lr"] for g in hidden.param_groups} == {0.5} and {g["lr"] for g in rest.param_groups} == {0.25}
+
+
+def test_muon_refuses_what_is_no_matrix():
+    with pytest.raises(ValueError, match="shape"):
+        Muon([nn.Parameter(torch.zeros(3))])
+
+
+def test_each_group_follows_the_schedule_from_its_own_peak(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    small.write_text()
+    changes = {"optimizer__kind": "muon", "optimizer__muon_lr": 0.5, "optimizer__lr": 0.25}
+    trainer = small.trainer(small.config(**changes, schedule__kind="linear", train__steps=100))
+    trainer.state.step, trainer.state.progress = 55, 0.55  # after ten steps of warm-up, half-way down
+    assert trainer._set_lr() == pytest.approx(0.125)
+    assert sorted({g["lr"] for g in trainer.parts.optimizer.param_groups}) == pytest.approx([0.125, 0.25])
+
+
+# Average -----------------------------------------------------------------------------------------------------
+
+
+def test_the_average_is_that_of_its_formula():
+    layer = nn.Linear(3, 2)
+    average = WeightAverage(layer, 0.9)
+    expected = layer.weight.detach().clone()
+    for step in range(1, 200):
+        with torch.no_grad():
+            layer.weight.add_(0.1)
+        decay = min(0.9, step / (10 + step))
+        expected = decay * expected + (1 - decay) * layer.weight.detach()
+        average.update(step)
+    torch.testing.assert_close(average.weights["weight"], expected)
+
+
+def test_the_model_has_the_average_only_inside():
+    layer = nn.Linear(3, 2)
+    average = WeightAverage(layer, 0.5)
+    first = layer.weight.detach().clone()
+    with torch.no_grad():
+        layer.weight.fill_(7.0)
+    kept = layer.weight
+    with pytest.raises(RuntimeError), average.in_place():
+        assert torch.equal(layer.weight, first) and layer.weight is kept
+        raise RuntimeError
+    assert torch.equal(layer.weight, torch.full_like(first, 7.0)) and torch.equal(average.weights["weight"], first)
 
 
 # Schedule ----------------------------------------------------------------------------------------------------

@@ -205,9 +205,9 @@ def load_model(text: str, device: torch.device | None = None, unknown: str = "er
     return Loaded(model, tokenizer, config, path, int(path.name.removeprefix("step-")), warnings)
 
 
-def load_weights(model: nn.Module, checkpoint: Path) -> None:
+def load_weights(model: nn.Module, checkpoint: Path, file: str = "model.safetensors") -> None:
     """Puts a checkpoint's weights into a model, which may be on the meta device."""
-    tensors = read_tensors(checkpoint / "model.safetensors")
+    tensors = read_tensors(checkpoint / file)
     expected = {name: tuple(t.shape) for name, t in model.state_dict().items()}
     found = {name: tuple(t.shape) for name, t in tensors.items()}
     if expected != found:
@@ -216,7 +216,7 @@ def load_weights(model: nn.Module, checkpoint: Path) -> None:
         raise CheckpointError(
             f"{len(names)} tensors do not fit the model, such as {name}: "
             f"{found.get(name, 'missing')}, the model has {expected.get(name, 'none')}",
-            where=str(checkpoint / "model.safetensors"),
+            where=str(checkpoint / file),
         )
     assign = any(p.is_meta for p in model.parameters())
     model.load_state_dict(tensors, assign=assign)

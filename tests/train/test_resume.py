@@ -64,9 +64,9 @@ KILLED = [
 ]  # fmt: skip
 
 
-def killed_at_random_moments(steps: int, wanted: int, seed: int) -> None:
+def killed_at_random_moments(steps: int, wanted: int, seed: int, *more: str) -> None:
     """Kills runs, counted from the start of each process, so that imports and saves are hit too."""
-    words = ["train", *KILLED, f"train.steps={steps}"]
+    words = ["train", *KILLED, f"train.steps={steps}", *more]
     prepare(DataConfig(source="pydoc"), TokenizerConfig())  # into the cache, so that all starts take the same time
     began = time.monotonic()
     _, said = small.start(*words, "hydra.run.dir=uninterrupted").communicate()
@@ -105,12 +105,17 @@ def litter(run: str) -> list[Path]:
 
 
 def test_kill_at_random_moments(own_folder):
-    killed_at_random_moments(steps=120, wanted=4, seed=1)
+    killed_at_random_moments(120, 4, 1)
 
 
 @pytest.mark.slow
 def test_kill_at_twenty_random_moments(own_folder):
-    killed_at_random_moments(steps=500, wanted=20, seed=2)
+    killed_at_random_moments(500, 20, 2)
+
+
+@pytest.mark.slow
+def test_kill_with_muon_and_averaged_weights(own_folder):
+    killed_at_random_moments(300, 10, 3, "optimizer=muon", "optimizer.ema_decay=0.99")
 
 
 # A planned stop ----------------------------------------------------------------------------------------------
@@ -123,6 +128,17 @@ def test_stopped_at_every_step(uninterrupted, step):
     assert resume() == 0
     assert small.course(RUN) == uninterrupted
     assert not litter(RUN)
+
+
+@pytest.mark.parametrize("words", [["optimizer.kind=muon"], ["optimizer.kind=muon", "optimizer.ema_decay=0.9"]])
+def test_stopped_with_other_optimizers(own_folder, words):
+    small.write_text()
+    assert small.gptforge(*small.typed(small.config(), "uninterrupted"), *words) == 0
+    for step in (1, 6):  # between evaluations, whose weights are the average
+        run = f"stopped-{step}"
+        assert small.gptforge(*small.typed(small.config(), run), *words, f"train.stop_after={step}") == 75
+        assert resume(run=run) == 0
+        assert small.course(run) == small.course("uninterrupted")
 
 
 def test_resumed_again_and_again(uninterrupted):

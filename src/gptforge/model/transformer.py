@@ -178,3 +178,16 @@ def param_roles(model: nn.Module) -> dict[str, str]:
         else:
             raise TypeError(f"{name}: what role do parameters of {type(module).__name__} have?")
     return roles
+
+
+def row_splits(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The parameters that hold several matrices on top of each other, with the rows of each.
+
+    Queries, keys and values are fused for speed; what works on one matrix at a time must know.
+    """
+    splits = {}
+    for name, module in model.named_modules():
+        if isinstance(module, Attention):
+            query, key = module.n_head * module.head_dim, module.n_kv_head * module.head_dim
+            splits[f"{name}.qkv.weight"] = (query, key, key)
+    return splits

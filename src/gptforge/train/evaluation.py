@@ -41,7 +41,8 @@ class Evaluator:
         n_train = min(TRAIN_WINDOWS, n_eval_windows(len(data.val), block_size))
         val = eval_batches(data.val, block_size, self._batch)
         train = eval_batches(data.train, block_size, self._batch, limit_windows=n_train)
-        return self._loss(val), self._loss(train)
+        with self._parts.best_weights():
+            return self._loss(val), self._loss(train)
 
     def _loss(self, batches) -> LossResult:
         return evaluate(self._parts.model, batches, self._token_bytes, self._autocast, self._poll)
@@ -53,5 +54,6 @@ class Evaluator:
             return ""
         length = min(self._cfg.sample.max_new_tokens, SAMPLE_TOKENS)
         sampling = dataclasses.replace(self._cfg.sample, max_new_tokens=length, num_samples=1)
-        pieces = generate_text(self._parts.model, self._parts.tokenizer, prompt, sampling, self._cfg.seed + step)
-        return prompt + "".join(piece for (piece,) in pieces)
+        with self._parts.best_weights():
+            pieces = generate_text(self._parts.model, self._parts.tokenizer, prompt, sampling, self._cfg.seed + step)
+            return prompt + "".join(piece for (piece,) in pieces)

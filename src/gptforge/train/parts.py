@@ -1,7 +1,9 @@
 """The one place where a config becomes objects: calls only, in the order in which they depend on each other."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +18,8 @@ from gptforge.data.order import WindowOrder
 from gptforge.data.prepare import check_length, prepare
 from gptforge.data.store import Dataset
 from gptforge.dist import Dist
-from gptforge.model import Transformer, param_roles
-from gptforge.optim import build_optimizer
+from gptforge.model import Transformer, param_roles, row_splits
+from gptforge.optim import Roles, Together, WeightAverage, build_optimizer
 from gptforge.runtime import Machine
 from gptforge.tokenizers import Tokenizer
 from gptforge.train.decisions import Decisions, as_before, check_room, decide
@@ -32,10 +34,15 @@ class Parts:
     tokenizer: Tokenizer
     model: nn.Module
     objective: Objective
-    optimizer: Optimizer
+    optimizer: Optimizer | Together
     loader: TrainLoader
     decisions: Decisions
     machine: Machine
+    average: WeightAverage | None = None
+
+    def best_weights(self) -> AbstractContextManager[None]:
+        """The model has the weights inside that are evaluated, sampled and handed on: the average if there is one."""
+        return self.average.in_place() if self.average else contextlib.nullcontext()
 
 
 def build_parts(
@@ -70,8 +77,10 @@ def build_parts(
         model.compile(
             dynamic=False
         )  # in place, so tensors keep their names; training and evaluation have one shape each
-    optimizer = build_optimizer(cfg.optimizer, dict(model.named_parameters()), param_roles(model))
-    return Parts(dataset, dataset.tokenizer, model, next_token, optimizer, loader, decisions, machine), dist
+    roles = Roles(param_roles(model), row_splits(model), chosen.torch_dtype)
+    optimizer = build_optimizer(cfg.optimizer, dict(model.named_parameters()), roles)
+    average = WeightAverage(model, cfg.optimizer.ema_decay) if cfg.optimizer.ema_decay else None
+    return Parts(dataset, dataset.tokenizer, model, next_token, optimizer, loader, decisions, machine, average), dist
 
 
 def build_model(cfg: TrainConfig, vocab_size: int, device: torch.device) -> Transformer:

@@ -4,6 +4,7 @@ Tensors (weights, moments, random states of torch) are safetensors, the rest is 
 needs no state: it is a function of the step.
 """
 
+import contextlib
 import dataclasses
 import random
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from torch.optim import Optimizer
 
 from gptforge.checkpoint import json_bytes, load_weights, read_tensors, tensor_bytes
 from gptforge.errors import CheckpointError
+from gptforge.optim import Together, WeightAverage, each
 from gptforge.runs import read_json
 
 LEGACY_NUMPY = "MT19937"
@@ -80,10 +82,21 @@ class TrainState:
         )
 
 
-def pack(state: TrainState, model: nn.Module, optimizer: Optimizer, fingerprint: Mapping[str, Any]) -> dict[str, bytes]:
+UNAVERAGED = "unaveraged.safetensors"  # the weights that are trained, where model.safetensors holds their average
+
+
+def pack(
+    state: TrainState,
+    model: nn.Module,
+    optimizer: Optimizer | Together,
+    average: WeightAverage | None,
+    fingerprint: Mapping[str, Any],
+) -> dict[str, bytes]:
     """The files of a checkpoint that hold the training state."""
-    return {
-        "model.safetensors": tensor_bytes(model.state_dict()),
+    weights = {UNAVERAGED: tensor_bytes(model.state_dict())} if average else {}
+    with average.in_place() if average else contextlib.nullcontext():
+        weights["model.safetensors"] = tensor_bytes(model.state_dict())
+    return weights | {
         "optimizer.safetensors": tensor_bytes(optimizer_tensors(model, optimizer)),
         "rng.safetensors": tensor_bytes(torch_rng()),
         "state.json": json_bytes(
@@ -92,7 +105,9 @@ def pack(state: TrainState, model: nn.Module, optimizer: Optimizer, fingerprint:
     }
 
 
-def unpack(path: Path, model: nn.Module, optimizer: Optimizer) -> tuple[TrainState, dict[str, Any]]:
+def unpack(
+    path: Path, model: nn.Module, optimizer: Optimizer | Together, average: WeightAverage | None
+) -> tuple[TrainState, dict[str, Any]]:
     """Puts a verified checkpoint's state into model, optimizer and random generators.
 
     Returns the state and the fingerprint it was saved under. Raises CheckpointError when any part does not fit.
@@ -101,6 +116,10 @@ def unpack(path: Path, model: nn.Module, optimizer: Optimizer) -> tuple[TrainSta
     try:
         state = TrainState(**held["state"])
         load_weights(model, path)
+        if average:
+            average.begin()
+        if (path / UNAVERAGED).exists():
+            load_weights(model, path, UNAVERAGED)
         restore_optimizer(model, optimizer, read_tensors(path / "optimizer.safetensors"))
         restore_python_rng(held["rng"])
         restore_torch_rng(read_tensors(path / "rng.safetensors"))
@@ -109,31 +128,33 @@ def unpack(path: Path, model: nn.Module, optimizer: Optimizer) -> tuple[TrainSta
         raise CheckpointError(f"the training state does not fit: {e}", where=str(path)) from None
 
 
-def optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+def optimizer_tensors(model: nn.Module, optimizer: Optimizer | Together) -> dict[str, Tensor]:
     """The optimizer's state by parameter name: {"blocks.0.attn.qkv.weight/exp_avg": ...}."""
     return {
         f"{name}/{key}": value
         for name, parameter in model.named_parameters()
-        for key, value in optimizer.state.get(parameter, {}).items()
+        for one in each(optimizer)
+        for key, value in one.state.get(parameter, {}).items()
     }
 
 
-def restore_optimizer(model: nn.Module, optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def restore_optimizer(model: nn.Module, optimizer: Optimizer | Together, tensors: Mapping[str, Tensor]) -> None:
     """The inverse of `optimizer_tensors`; torch puts each tensor where the optimizer keeps it."""
-    parameters = dict(model.named_parameters())
-    groups = optimizer.state_dict()["param_groups"]
-    index = {
-        parameter: number
-        for group, numbered in zip(optimizer.param_groups, groups, strict=True)
-        for parameter, number in zip(group["params"], numbered["params"], strict=True)
-    }
-    state: dict[int, dict[str, Tensor]] = {}
+    held: dict[str, dict[str, Tensor]] = {}
     for full_name, value in tensors.items():
         name, _, key = full_name.rpartition("/")
-        if name not in parameters:
-            raise CheckpointError(f"the optimizer state has {name!r}, which the model lacks")
-        state.setdefault(index[parameters[name]], {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+        held.setdefault(name, {})[key] = value
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    if strange := held.keys() - names.values():
+        raise CheckpointError(f"the optimizer state has {min(strange)!r}, which the model lacks")
+    for one in each(optimizer):
+        groups = one.state_dict()["param_groups"]
+        state: dict[int, dict[str, Tensor]] = {}
+        for group, numbered in zip(one.param_groups, groups, strict=True):
+            for parameter, number in zip(group["params"], numbered["params"], strict=True):
+                if names[parameter] in held:
+                    state[number] = held[names[parameter]]
+        one.load_state_dict({"state": state, "param_groups": groups})
 
 
 def seed_all(seed: int) -> None:

@@ -182,6 +182,8 @@ class Trainer:
         self._check(loss_sum / tokens, grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        if self.parts.average:
+            self.parts.average.update(self.state.step + 1)
         self.state.advance(loss_sum, tokens)
         self._measure_progress(self._clock.seconds())
         return {"loss": loss_sum / tokens, "grad_norm": grad_norm, "lr": lr}
@@ -199,11 +201,12 @@ class Trainer:
         return warm
 
     def _set_lr(self) -> float:
+        """Sets every group's lr to its share of its peak; returns that of optimizer.lr."""
         warm, state = self._warm(), self.state
-        lr = self.cfg.optimizer.lr * lr_multiplier(self.cfg.schedule, state.progress, warm, state.warmup_end)
+        multiplier = lr_multiplier(self.cfg.schedule, state.progress, warm, state.warmup_end)
         for group in self.parts.optimizer.param_groups:
-            group["lr"] = lr
-        return lr
+            group["lr"] = multiplier * group.setdefault("initial_lr", group["lr"])  # torch's name for the peak
+        return multiplier * self.cfg.optimizer.lr
 
     def _check(self, loss: float, grad_norm: float) -> None:
         """Stops before an update that would spoil the weights; speaks up about a strange initial loss."""
@@ -310,7 +313,8 @@ class Trainer:
         self.sinks.metrics.sync()
         self.state.metrics_bytes = self.sinks.metrics.length()
         self.state.seconds = self._clock.seconds()
-        files = pack(self.state, self.parts.model, self.parts.optimizer, self.fingerprint)
+        parts = self.parts
+        files = pack(self.state, parts.model, parts.optimizer, parts.average, self.fingerprint)
         files["config.json"] = checkpoint.json_bytes(as_saved(self.cfg, self.call.choices))
         files["decisions.json"] = checkpoint.json_bytes(self.decisions.to_dict())
         files["tokenizer.json"] = checkpoint.json_bytes(self.parts.tokenizer.stored())
@@ -329,7 +333,7 @@ class Trainer:
 
     def _restore(self, path: Path) -> list[str]:
         """Takes up a checkpoint; returns warnings about what is not as it was."""
-        self.state, before = unpack(path, self.parts.model, self.parts.optimizer)
+        self.state, before = unpack(path, self.parts.model, self.parts.optimizer, self.parts.average)
         for key, name in plan.REFUSED.items():
             if before.get(key) != self.fingerprint[key]:
                 raise CheckpointError(
@@ -374,7 +378,9 @@ class Trainer:
         if status == "done":
             self.save()
             self.state.seconds = self._clock.seconds()
-        summary = self._summary(status, weights_sha256=checkpoint.weights_sha256(self.parts.model))
+        with self.parts.best_weights():
+            weights = checkpoint.weights_sha256(self.parts.model)
+        summary = self._summary(status, weights_sha256=weights)
         write_json(self.run.summary, summary)
         self.sinks.finish(summary, plan.next_commands(self.run, status, self.state.best_step, self.state.step))
         return summary
