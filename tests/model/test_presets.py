@@ -49,7 +49,7 @@ def built_parameters(name: str) -> int:
 
 
 def test_the_presets_are_all_there():
-    assert set(PRESETS) == {"tiny", "small", "medium", *EXACT, *GPT3}
+    assert set(PRESETS) == {"tiny", "small", "medium", "nanogpt", "nanogpt_cpu", *EXACT, *GPT3}
 
 
 @pytest.mark.parametrize("name", EXACT)
