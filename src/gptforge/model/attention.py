@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gptforge.config import ModelConfig
+from gptforge.model.blocked import blocked_attention, pays
 from gptforge.model.cache import KVCache
 from gptforge.model.parts import Linear, Rotary, rotate
 
@@ -51,11 +52,15 @@ class Attention(nn.Module):
         v = v.transpose(1, 2)
         if context.cache is not None:
             k, v = context.cache.append(self.layer, k, v)
-        y = F.scaled_dot_product_attention(
-            q, k, v,
-            attn_mask=context.mask,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=context.mask is None and T > 1,
-            enable_gqa=self.n_kv_head != self.n_head,
-        )  # fmt: skip
+        dropout = self.dropout if self.training else 0.0
+        if context.mask is None and not dropout and pays(q, k):
+            y = blocked_attention(q, k, v)
+        else:
+            y = F.scaled_dot_product_attention(
+                q, k, v,
+                attn_mask=context.mask,
+                dropout_p=dropout,
+                is_causal=context.mask is None and T > 1,
+                enable_gqa=self.n_kv_head != self.n_head,
+            )  # fmt: skip
         return self.proj(y.transpose(1, 2).reshape(B, T, -1))

@@ -7,6 +7,9 @@ BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 # The loss makes at most this many logits at once: 256 MiB in float32.
 LOGITS_AT_ONCE = 2**26
 
+# Up to so many tokens the attention weights of all pairs are kept on a CPU in bfloat16 (blocked.py).
+LONGEST_KEPT = 2048
+
 
 def count_parameters(cfg: ModelConfig, vocab_size: int) -> dict[str, int]:
     """Parameters per part; their sum is the model's count. A tied head has none of its own."""
@@ -33,7 +36,7 @@ def flops_per_token(cfg: ModelConfig, vocab_size: int, context: int | None = Non
     return 6 * _products(cfg, vocab_size) + 12 * cfg.n_layer * cfg.n_head * cfg.head_dim * seen
 
 
-def training_memory(cfg: ModelConfig, vocab_size: int, batch: int, dtype: str) -> dict[str, int]:
+def training_memory(cfg: ModelConfig, vocab_size: int, batch: int, dtype: str, device: str = "cpu") -> dict[str, int]:
     """Bytes that training on `batch` sequences of block_size tokens holds, per kind.
 
     Weights, gradients and Adam's two moments are float32; `dtype` is what autocast computes in
@@ -48,7 +51,8 @@ def training_memory(cfg: ModelConfig, vocab_size: int, batch: int, dtype: str) -
         "weights": 4 * parameters + copies,
         "gradients": 4 * parameters,
         "adam_moments": 8 * parameters,
-        "activations": rows * (cfg.n_layer * _kept_by_block(cfg, size) + 4 * 2 * cfg.n_embd),  # and the last norm
+        "activations": rows
+        * (cfg.n_layer * _kept_by_block(cfg, size, device) + 4 * 2 * cfg.n_embd),  # and the last norm
         # In float32: the logits, their log-probabilities and their gradient.
         "logits": 3 * 4 * min(rows * vocab_size, LOGITS_AT_ONCE),
     }
@@ -59,7 +63,7 @@ def cache_bytes(cfg: ModelConfig, batch: int, dtype: str, length: int | None = N
     return 2 * cfg.n_layer * batch * cfg.n_kv_head * (length or cfg.block_size) * cfg.head_dim * BYTES[dtype]
 
 
-def _kept_by_block(cfg: ModelConfig, size: int) -> int:
+def _kept_by_block(cfg: ModelConfig, size: int, device: str) -> int:
     """Bytes per token that one block keeps for the backward pass; `size` is that of a computed value.
 
     The residual stream, what RMS norms keep and attention weights are float32 even under autocast.
@@ -75,6 +79,9 @@ def _kept_by_block(cfg: ModelConfig, size: int) -> int:
     floats = streams * cfg.n_embd
     if cfg.attention.qk_norm and size < 4:
         floats += queries + keys
+    plain = not cfg.attention.dropout and cfg.attention.window is None and cfg.n_kv_head == cfg.n_head
+    if device == "cpu" and size == 2 and plain and cfg.block_size <= LONGEST_KEPT:
+        values += cfg.n_head * cfg.block_size + queries  # weights (the hidden half of them in part), queries scaled
     if cfg.attention.dropout:  # no fused kernel: the weights of all pairs exist, before and after, and their mask
         floats += 3 * cfg.n_head * cfg.block_size
     return 4 * floats + size * values

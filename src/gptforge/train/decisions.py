@@ -89,9 +89,9 @@ def decide(
 
 def check_room(cfg: TrainConfig, runtime: Runtime, machine: Machine, vocab_size: int) -> None:
     """Raises ResourceError when not even the weights, their gradients and the optimizer's moments fit into memory."""
-    needs = training_memory(cfg.model, vocab_size, 1, str(runtime.dtype.value))
-    fixed = needs["weights"] + needs["gradients"] + needs["adam_moments"]
     device = str(runtime.device.value)
+    needs = training_memory(cfg.model, vocab_size, 1, str(runtime.dtype.value), device)
+    fixed = needs["weights"] + needs["gradients"] + needs["adam_moments"]
     if fixed > machine.memory_of(device):
         raise ResourceError(
             f"weights, gradients and optimizer need {shown_bytes(fixed)}, {device} has "
@@ -125,10 +125,11 @@ def micro_batch_size(cfg: TrainConfig, runtime: Runtime, machine: Machine, vocab
         return Choice(loop.micro_batch_size, "asked for")
     if loop.grad_accum:
         return Choice(loop.batch_size // loop.grad_accum, "from train.grad_accum")
-    memory = machine.memory_of(str(runtime.device.value))
+    device, dtype = str(runtime.device.value), str(runtime.dtype.value)
+    memory = machine.memory_of(device)
     room = MEMORY_SHARE * memory
     for size in reversed(divisors(loop.batch_size)):
-        needed = sum(training_memory(cfg.model, vocab_size, size, str(runtime.dtype.value)).values())
+        needed = sum(training_memory(cfg.model, vocab_size, size, dtype, device).values())
         if needed <= room:
             whole = "the whole batch" if size == loop.batch_size else "as much of the batch as"
             verb = "fits" if size == loop.batch_size else "fit"

@@ -31,7 +31,7 @@ def describe(cfg: InfoConfig) -> dict[str, Any]:
         if len(dataset.train) > cfg.model.block_size:
             windows = WindowOrder(len(dataset.train), cfg.model.block_size, cfg.seed).windows_per_epoch
     micro = micro_batch_size(cfg, chosen, machine, vocab_size)
-    dtype = str(chosen.dtype.value)
+    dtype, device = str(chosen.dtype.value), str(chosen.device.value)
     parts = count_parameters(cfg.model, vocab_size)
     return {
         "vocab_size": vocab_size,
@@ -41,7 +41,7 @@ def describe(cfg: InfoConfig) -> dict[str, Any]:
         "dtype": dtype,
         "micro_batch_size": micro.value,
         "micro_batch_reason": micro.reason,
-        "training_memory_bytes": training_memory(cfg.model, vocab_size, int(micro.value or 1), dtype),
+        "training_memory_bytes": training_memory(cfg.model, vocab_size, int(micro.value or 1), dtype, device),
         "cache_bytes_per_text": cache_bytes(cfg.model, 1, "float32"),
         "data": data,
         "length": _length(cfg, windows, sum(parts.values()), flops_per_token(cfg.model, vocab_size)),

@@ -33,7 +33,9 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
     steps = int(d.steps.value) if d.steps.value is not None else None
     per_step = cfg.train.batch_size * cfg.model.block_size
     micro = int(d.micro_batch_size.value or 1)
-    memory = sum(training_memory(cfg.model, vocab, micro, str(d.runtime.dtype.value)).values())
+    memory = sum(
+        training_memory(cfg.model, vocab, micro, str(d.runtime.dtype.value), str(d.runtime.device.value)).values()
+    )
     shape = f"{cfg.model.n_layer} layers, {cfg.model.n_head} heads, width {cfg.model.n_embd}"
     rows = [
         ("data", f"{data.manifest['label']}: {len(data.train):,} + {len(data.val):,} tokens", "training + validation"),
