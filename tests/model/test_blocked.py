@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 import small
 from gptforge.model import Transformer, attention
-from gptforge.model.blocked import ROWS, blocked_attention, pays
+from gptforge.model.blocked import blocked_attention, pays
+from gptforge.model.cost import BLOCK_ROWS
 
 
 def drawn(*shape: int, dtype: torch.dtype = torch.float64, n: int = 3) -> list[torch.Tensor]:
@@ -17,7 +18,7 @@ def drawn(*shape: int, dtype: torch.dtype = torch.float64, n: int = 3) -> list[t
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3 * ROWS), st.sampled_from([4, 8]))
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3 * BLOCK_ROWS), st.sampled_from([4, 8]))
 def test_values_and_derivatives_are_those_of_torch(batch, heads, tokens, width):
     mine, theirs = drawn(batch, heads, tokens, width), drawn(batch, heads, tokens, width)
     grad = torch.cos(torch.arange(mine[0].numel(), dtype=torch.float64)).view_as(mine[0])

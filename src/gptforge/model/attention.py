@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from gptforge.config import ModelConfig
 from gptforge.model.blocked import blocked_attention, pays
 from gptforge.model.cache import KVCache
+from gptforge.model.elementwise import unit_rms
 from gptforge.model.parts import Linear, Rotary, rotate
 
 
@@ -45,7 +46,7 @@ class Attention(nn.Module):
         heads = self.qkv(x).view(B, T, -1, self.head_dim)
         qk, v = heads.split((self.n_head + self.n_kv_head, self.n_kv_head), dim=2)
         if self.qk_norm_eps is not None:
-            qk = F.rms_norm(qk, (self.head_dim,), eps=self.qk_norm_eps)
+            qk = unit_rms(qk, self.qk_norm_eps)
         if context.rotary is not None:
             qk = rotate(qk, context.rotary)
         q, k = qk.transpose(1, 2).split((self.n_head, self.n_kv_head), dim=1)

@@ -11,9 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gptforge.model.cost import LONGEST_KEPT
-
-ROWS = 128  # queries in a block: fewer save more of the hidden half, more make larger products
+from gptforge.model.cost import BLOCK_ROWS, LONGEST_KEPT
 
 
 def pays(q: Tensor, k: Tensor) -> bool:
@@ -28,7 +26,7 @@ def blocked_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def _blocks(tokens: int) -> list[tuple[int, int]]:
     """The first query of each block, and where the block and the keys that it sees end."""
-    return [(first, min(first + ROWS, tokens)) for first in range(0, tokens, ROWS)]
+    return [(first, min(first + BLOCK_ROWS, tokens)) for first in range(0, tokens, BLOCK_ROWS)]
 
 
 class _Attention(torch.autograd.Function):
@@ -42,7 +40,7 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q = q * (1 / math.sqrt(q.size(2)))
-        hidden = torch.full((ROWS, ROWS), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
+        hidden = torch.full((BLOCK_ROWS, BLOCK_ROWS), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
         out, weights = torch.empty_like(q), []
         for first, end in _blocks(q.size(1)):
             scores = torch.bmm(q[:, first:end], k[:, :end].mT)

@@ -9,6 +9,7 @@ LOGITS_AT_ONCE = 2**26
 
 # Up to so many tokens the attention weights of all pairs are kept on a CPU in bfloat16 (blocked.py).
 LONGEST_KEPT = 2048
+BLOCK_ROWS = 128  # queries in a block: fewer save more of the hidden half, more make larger products
 
 
 def count_parameters(cfg: ModelConfig, vocab_size: int) -> dict[str, int]:
@@ -70,18 +71,18 @@ def _kept_by_block(cfg: ModelConfig, size: int, device: str) -> int:
     """
     queries, keys = cfg.n_head * cfg.head_dim, cfg.n_kv_head * cfg.head_dim
     norms = 1 if cfg.parallel_residual else 2
-    streams = norms * (2 if cfg.norm.kind == "rmsnorm" else 1)  # a norm's input; RMS also keeps it scaled
+    floats = norms * cfg.n_embd  # a norm's input, or what RMS makes of it
     values = norms * cfg.n_embd  # the norms' outputs, which the matrices read
-    values += _qkv_width(cfg) + queries  # qkv, and what the heads found
-    values += (queries + keys) * (cfg.position == "rope")
     values += cfg.mlp_width * (4 if cfg.mlp.kind == "swiglu" else 2)  # before and after activation and gate
     values += 2 * cfg.n_embd * (cfg.dropout > 0)  # dropout masks
-    floats = streams * cfg.n_embd
-    if cfg.attention.qk_norm and size < 4:
-        floats += queries + keys
+    values += _qkv_width(cfg) + queries  # qkv, and what the heads found
+    values += (queries + keys) * cfg.attention.qk_norm
     plain = not cfg.attention.dropout and cfg.attention.window is None and cfg.n_kv_head == cfg.n_head
     if device == "cpu" and size == 2 and plain and cfg.block_size <= LONGEST_KEPT:
-        values += cfg.n_head * cfg.block_size + queries  # weights (the hidden half of them in part), queries scaled
+        # What the heads found once more, and the attention weights, but for most of the hidden half.
+        values += queries + cfg.n_head * (cfg.block_size + BLOCK_ROWS) // 2
+    else:
+        values += (queries + keys) * (cfg.position == "rope")
     if cfg.attention.dropout:  # no fused kernel: the weights of all pairs exist, before and after, and their mask
         floats += 3 * cfg.n_head * cfg.block_size
     return 4 * floats + size * values

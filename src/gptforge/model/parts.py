@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gptforge.config import ModelConfig
+from gptforge.model.elementwise import relu2, turned, unit_rms
 
 
 class Linear(nn.Linear):
@@ -23,14 +24,21 @@ class Embedding(nn.Embedding):
         """Draw nothing, as in `Linear`."""
 
 
+class RMSNorm(nn.RMSNorm):
+    """Root mean square normalisation (Zhang and Sennrich 2019) with a gain for each dimension."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return unit_rms(x, self.eps or 0.0) * self.weight
+
+
 def layernorm(cfg: ModelConfig) -> nn.Module:
     """Layer normalisation (Ba et al. 2016), with a bias where the linear layers have one."""
     return nn.LayerNorm(cfg.n_embd, cfg.norm.eps, bias=cfg.bias)
 
 
 def rmsnorm(cfg: ModelConfig) -> nn.Module:
-    """Root mean square normalisation (Zhang and Sennrich 2019); it never has a bias."""
-    return nn.RMSNorm(cfg.n_embd, cfg.norm.eps)
+    """RMSNorm; it never has a bias."""
+    return RMSNorm(cfg.n_embd, cfg.norm.eps)
 
 
 NORMS: dict[str, Callable[[ModelConfig], nn.Module]] = {"layernorm": layernorm, "rmsnorm": rmsnorm}
@@ -44,11 +52,6 @@ def make_norm(cfg: ModelConfig) -> nn.Module:
 def gelu(x: Tensor) -> Tensor:
     """GELU (Hendrycks and Gimpel 2016) by its tanh formula, which GPT-1 to GPT-3 were trained with."""
     return F.gelu(x, approximate="tanh")
-
-
-def relu2(x: Tensor) -> Tensor:
-    """The squared ReLU of Primer (So et al. 2021)."""
-    return F.relu(x).square()
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": gelu, "relu2": relu2, "swiglu": F.silu}
@@ -98,8 +101,4 @@ def rotate(x: Tensor, table: Rotary) -> Tensor:
     The pairs are (i, i + dim / 2), the half-split order of GPT-NeoX and of Hugging Face's Llama
     weights; not the interleaved (2 i, 2 i + 1) of GPT-J. Dimensions past the table stay as they are.
     """
-    # The angles are exact in float32; only their cosines and sines are rounded to the dtype of the heads.
-    cos, sin = (t.to(x.dtype) for t in table)
-    half = cos.size(-1)
-    first, second, rest = x.split((half, half, x.size(-1) - 2 * half), dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin, rest), dim=-1)
+    return turned(x, *table)
