@@ -4,6 +4,7 @@ Knows torch's compiler and its tools; not what is compiled. A compiler that fail
 of a run: what it was to make faster also runs without it.
 """
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -164,6 +165,16 @@ def compile_in_place(model: nn.Module) -> None:
     """Has calls of a model compiled, one graph for each shape; its tensors keep their names."""
     use_cache()
     model.compile(dynamic=False)
+
+
+@contextlib.contextmanager
+def left_out(model: nn.Module) -> Iterator[None]:
+    """While it lasts, calls of a model run as they are written; what has been compiled stays for later."""
+    compiled, model._compiled_call_impl = model._compiled_call_impl, None
+    try:
+        yield
+    finally:
+        model._compiled_call_impl = compiled
 
 
 def is_compiled(model: nn.Module) -> bool:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from gptforge import runtime as machine_runtime
+from gptforge.compiling import compile_in_place
 from gptforge.config import TrainConfig
 from gptforge.data.loader import TrainLoader
 from gptforge.data.order import WindowOrder
@@ -66,10 +67,8 @@ def build_parts(
     dist = Dist(chosen.torch_device)
     with machine_runtime.out_of_memory_as_error("a smaller model, or fewer tokens in the vocabulary"):
         model = build_model(cfg, vocab_size, dist.device)
-    if chosen.compile.value:
-        model.compile(
-            dynamic=False
-        )  # in place, so tensors keep their names; training and evaluation have one shape each
+    if decisions.runtime.compile.value:
+        compile_in_place(model)
     optimizer = build_optimizer(cfg.optimizer, dict(model.named_parameters()), param_roles(model))
     return Parts(dataset, dataset.tokenizer, model, next_token, optimizer, loader, decisions, machine), dist
 
