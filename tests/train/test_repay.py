@@ -26,7 +26,7 @@ def decided(machine, steps=None, seconds=None, asked=None, **keys):
     ("machine", "keys", "steps", "compiled"),
     [
         (CPU, {}, 12, False),
-        (CPU, SMALL | {"train__batch_size": 16}, 2000, False),  # about 5 min
+        (CPU, SMALL | {"train__batch_size": 16}, 2000, False),  # about 3 min
         (CPU, SMALL | {"train__batch_size": 16}, 20_000, True),
         (CPU, BABY | {"train__batch_size": 16}, 100, False),
         (CPU, BABY | {"train__batch_size": 64}, 5000, True),
@@ -39,8 +39,8 @@ def test_long_runs_are_compiled(machine, keys, steps, compiled):
 
 
 def test_the_reason_gives_both_sides():
-    assert decided(CPU, seconds=1800).reason == "saves about 4 min of 30 min, costs 20 s"
-    assert decided(CPU, seconds=80).reason == "would cost 20 s and save about 12 s of 80 s"
+    assert decided(CPU, seconds=1800).reason == "saves about 3 min of 30 min, costs 20 s"
+    assert decided(CPU, seconds=80).reason == "would cost 20 s and save about 8 s of 80 s"
     assert decided(A100, seconds=30).reason == "the run takes about 30 s: too short to repay it"
     assert decided(A100, seconds=600) == Choice(True, "the run takes about 10 min")
     assert [rough(s) for s in (0.2, 99, 100, 5999, 7200)] == ["1 s", "99 s", "2 min", "100 min", "2.0 h"]

@@ -16,7 +16,7 @@ MOST_THREADS = 32  # more do not make steps of these sizes faster
 GPU_SPEEDS = (((9, 0), 25e12, 200e12), ((8, 0), 10e12, 60e12), ((0, 0), 5e12, 5e12))
 LAYER_SECONDS = 1.5e-3  # that a GPU needs for one layer in a step, however small, because its kernels are launched
 
-CPU_SAVES = 0.15  # of a run's seconds
+CPU_SAVES = 0.10  # of a run's seconds: measured 0 (6 layers of width 384, one thread) to 0.2 (4 of width 128)
 CPU_MARGIN = 2.0  # how often the cost must be saved: both figures are rough
 LEAST_GPU_SECONDS = 60.0  # of a run that is compiled on CUDA, where more is saved than on a CPU
 
