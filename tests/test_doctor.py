@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from gptforge import doctor
+from gptforge import doctor, runtime
 from gptforge.commands import doctor as command
 from gptforge.config import DoctorConfig
 from gptforge.doctor import checks
+from gptforge.runtime import Machine
 
 
 def found():
@@ -44,7 +45,8 @@ def test_what_is_missing_comes_with_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: SimpleNamespace(free=10**6))
     report = found()
     assert "GPTFORGE_CACHE=" in report["cache"].advice
-    assert "g++" in report["compiler"].advice
+    assert "does not work on" in report["compiler"].value
+    assert "needs" in report["compiler"].advice
     assert "make room" in report["disk here"].advice
 
 
@@ -52,6 +54,23 @@ def test_a_cache_that_is_not_there_yet_is_fine_and_not_made(monkeypatch, tmp_pat
     monkeypatch.setenv("GPTFORGE_CACHE", str(tmp_path / "not" / "yet"))
     assert found()["cache"].ok
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("devices", "obstacles", "ok", "said"),
+    [
+        (("cpu",), {}, True, "torch.compile works on cpu"),
+        (("cuda", "cpu"), {"cpu": "no g++"}, True, "torch.compile works on cuda"),
+        (("cuda", "cpu"), {"cuda": "no triton"}, False, "torch.compile does not work on cuda"),
+        (("mps", "cpu"), {"mps": "not supported"}, True, "torch.compile does not work on mps"),  # nothing to be done
+    ],
+)
+def test_it_says_whether_compiling_works(monkeypatch, devices, obstacles, ok, said):
+    machine = Machine(devices, False, (8, 0), 2, 10**10, "a machine", obstacles=obstacles)
+    monkeypatch.setattr(runtime, "probe", lambda: machine)
+    check = found()["compiler"]
+    assert (check.ok, check.advice) == (ok, "" if ok else obstacles[devices[0]])
+    assert said in check.value
 
 
 @pytest.mark.parametrize("json_wanted", [False, True])

@@ -19,7 +19,6 @@ from gptforge.config.units import shown_bytes
 
 LEAST_MEMORY = 2 * 10**9
 LEAST_DISK = 2 * 10**9
-COMPILERS = ("c++", "g++", "clang++", "cl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +129,14 @@ def _bfloat16() -> Finding:
 
 
 def _compiler() -> Finding:
-    names = [name for name in (os.environ.get("CXX"), *COMPILERS) if name]
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    return found or "none", "" if found else "only for runtime.compile=true: install g++ or clang"
+    from gptforge.compiling import c_compiler
+    from gptforge.runtime import choose, probe
+
+    machine = probe()
+    device = str(choose(RuntimeConfig(), machine).device.value)
+    if device in machine.obstacles:
+        return f"torch.compile does not work on {device}", machine.obstacles[device] if device != "mps" else ""
+    return f"torch.compile works on {device}, with {c_compiler(device)}", ""
 
 
 def _cache() -> Path:

@@ -5,19 +5,18 @@
 
 import contextlib
 import ctypes
-import importlib.util
 import os
 import platform
 import re
-import shutil
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
+from gptforge.compiling import obstacle
 from gptforge.config import RuntimeConfig
 from gptforge.errors import ConfigError, ResourceError
 
@@ -36,7 +35,9 @@ class Machine:
     memory: int  # bytes of main memory that are free
     name: str
     cuda_memory: int = 0  # bytes of the GPU's that are free
-    can_compile: bool = False  # for CUDA
+    libc: str = "glibc"  # empty where it cannot be told
+    mps_bf16: bool = False  # whether macOS knows the format: since 14
+    obstacles: Mapping[str, str] = field(default_factory=dict)  # device -> why torch.compile cannot work for it
 
     def memory_of(self, device: str) -> int:
         """Bytes that a device can give, roughly; what is called mps shares the main memory."""
@@ -57,8 +58,10 @@ class Runtime:
 
     device: Choice
     dtype: Choice
-    compile: Choice
+    compile: Choice  # its value is None where only the length of a run can decide
     threads: Choice
+    allocator: Choice = Choice(False, "left alone")
+    tf32: Choice = Choice(None, "only CUDA has it")
 
     @property
     def torch_device(self) -> torch.device:
@@ -78,66 +81,113 @@ def probe() -> Machine:
     if torch.cuda.is_available():
         devices.insert(0, "cuda")
         capability = torch.cuda.get_device_capability()
-    name = torch.cuda.get_device_name() if capability else cpu_name()
-    cuda_memory = torch.cuda.mem_get_info()[0] if capability else 0
-    cores, memory = physical_cores(), available_memory()
     return Machine(
-        tuple(devices), cpu_has_bf16(), capability, cores, memory, name, cuda_memory, can_compile(capability)
+        devices=tuple(devices),
+        cpu_bf16=cpu_has_bf16(),
+        cuda_capability=capability,
+        cores=physical_cores(),
+        memory=available_memory(),
+        name=torch.cuda.get_device_name() if capability else cpu_name(),
+        cuda_memory=torch.cuda.mem_get_info()[0] if capability else 0,
+        libc=platform.libc_ver()[0] if sys.platform.startswith("linux") else "",
+        mps_bf16="mps" in devices and int(platform.mac_ver()[0].partition(".")[0]) >= 14,
+        obstacles={device: found for device in devices if (found := obstacle(device, capability))},
     )
 
 
-def choose(cfg: RuntimeConfig, machine: Machine) -> Runtime:
-    """The runtime for a machine. Raises ConfigError when the config asks for a device that is not there."""
-    if cfg.device is not None and cfg.device not in machine.devices:
-        raise ConfigError(
-            f"runtime.device={cfg.device}: this machine has {', '.join(machine.devices)}",
-            where="runtime.device",
-            fix=f"runtime.device={machine.devices[0]}, or leave it out; gptforge doctor says what is missing",
-        )
+def choose(cfg: RuntimeConfig, machine: Machine, processes: int = 1) -> Runtime:
+    """The runtime for a machine that `processes` like this one share.
+
+    Raises ConfigError when the config asks for what is not there.
+    """
     if cfg.device:
         device = Choice(cfg.device, "asked for")
     else:
         device = Choice(machine.devices[0], "the best found" if len(machine.devices) > 1 else "no GPU found")
+    where = str(device.value)
+    _refuse_what_cannot_be(cfg, machine, where)
+    dtype = Choice(cfg.dtype, "asked for") if cfg.dtype else _dtype(where, machine)
     return Runtime(
         device,
-        Choice(cfg.dtype, "asked for") if cfg.dtype else _dtype(str(device.value), machine),
-        Choice(cfg.compile, "asked for") if cfg.compile is not None else _compile(str(device.value), machine),
-        Choice(cfg.threads, "asked for") if cfg.threads else Choice(machine.cores, "one a physical core"),
+        dtype,
+        Choice(cfg.compile, "asked for") if cfg.compile is not None else _compile(where, machine),
+        Choice(cfg.threads, "asked for") if cfg.threads else _threads(machine.cores, processes),
+        _allocator(cfg.allocator, machine.libc),
+        Choice(cfg.tf32, "asked for") if cfg.tf32 is not None else _tf32(where, str(dtype.value), machine),
     )
+
+
+def _refuse_what_cannot_be(cfg: RuntimeConfig, machine: Machine, device: str) -> None:
+    def refuse(key: str, value: object, why: str, fix: str) -> None:
+        raise ConfigError(f"runtime.{key}={value}: {why}", where=f"runtime.{key}", fix=fix)
+
+    if device not in machine.devices:
+        best = f"runtime.device={machine.devices[0]}, or leave it out; gptforge doctor says what is missing"
+        refuse("device", device, f"this machine has {', '.join(machine.devices)}", best)
+    if cfg.compile and device in machine.obstacles:
+        refuse("compile", "true", machine.obstacles[device], "runtime.compile=false, or leave it out")
+    if cfg.tf32 and not _has_tensor_cores(device, machine):
+        refuse("tf32", "true", f"only CUDA GPUs of capability 8.0 have it, not {device} here", "leave it out")
+    if cfg.dtype == "bfloat16" and device == "mps" and not machine.mps_bf16:
+        refuse("dtype", "bfloat16", "MPS knows it since macOS 14", "runtime.dtype=float32, or leave it out")
+
+
+def _has_tensor_cores(device: str, machine: Machine) -> bool:
+    """Whether products of bfloat16 and TF32 have units of their own: NVIDIA's GPUs since Ampere."""
+    return device == "cuda" and machine.cuda_capability is not None and machine.cuda_capability >= (8, 0)
 
 
 def _dtype(device: str, machine: Machine) -> Choice:
     if device == "cuda":
-        if machine.cuda_capability and machine.cuda_capability >= (8, 0):
+        if _has_tensor_cores(device, machine):
             return Choice("bfloat16", "autocast; the GPU multiplies it natively")
-        return Choice("float32", "the GPU is older than bfloat16")
+        return Choice("float32", "the GPU is older than bfloat16, and float16 is not offered: it needs scaled losses")
     if device == "cpu":
         if machine.cpu_bf16:
             return Choice("bfloat16", "autocast; the CPU multiplies it natively")
         return Choice("float32", "the CPU has no bfloat16 instructions")
-    return Choice("float32", "the safe choice on MPS")
+    if machine.mps_bf16:  # M1 and M2 emulate it, and torch does not say which chip it is
+        return Choice("float32", "the safe choice on MPS; on an M3 or later try runtime.dtype=bfloat16")
+    return Choice("float32", "MPS has no bfloat16 before macOS 14")
 
 
 def _compile(device: str, machine: Machine) -> Choice:
+    if device in machine.obstacles:
+        return Choice(False, machine.obstacles[device])
+    return Choice(None, "where the run is long enough to repay it")
+
+
+def _threads(cores: int, processes: int) -> Choice:
+    if processes == 1:
+        return Choice(cores, "one a physical core")
+    return Choice(max(1, cores // processes), f"{cores} physical cores for {processes} processes")
+
+
+def _allocator(asked: bool | None, libc: str) -> Choice:
+    if asked is False:
+        return Choice(False, "asked for")
+    if libc == "glibc":
+        return Choice(True, "asked for" if asked else "glibc: large freed blocks are kept")
+    return Choice(False, "not glibc: nothing to tune")
+
+
+def _tf32(device: str, dtype: str, machine: Machine) -> Choice:
     if device != "cuda":
-        return Choice(False, f"compiling takes longer than it saves in a short run on {device}")
-    if not machine.can_compile:
-        return Choice(False, "the compiler needs triton, a C compiler and a GPU of capability 7.0")
-    return Choice(True, "pays on CUDA")
-
-
-def can_compile(capability: tuple[int, int] | None) -> bool:
-    """Whether torch.compile has what it needs for a CUDA device."""
-    has_tools = importlib.util.find_spec("triton") is not None and any(map(shutil.which, ("cc", "gcc", "clang")))
-    return has_tools and capability is not None and capability >= (7, 0)
+        return Choice(None, "only CUDA has it")
+    if not _has_tensor_cores(device, machine):
+        return Choice(False, "the GPU is older than TF32")
+    if dtype == "float32":
+        return Choice(False, "float32 was asked for; TF32 has 10 bits in place of 23")
+    return Choice(True, "for the products that autocast leaves in float32")
 
 
 def apply(runtime: Runtime, deterministic: bool) -> None:
     """Puts a runtime into effect for this process. Call it before the first large tensor."""
-    tune_allocator()
+    if runtime.allocator.value:
+        tune_allocator()
     torch.set_num_threads(int(runtime.threads.value or 1))
-    if runtime.device.value == "cuda" and runtime.dtype.value == "bfloat16":
-        torch.set_float32_matmul_precision("high")  # TF32 for what autocast leaves; float32 stays what it says
+    if runtime.tf32.value is not None:
+        torch.set_float32_matmul_precision("high" if runtime.tf32.value else "highest")
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
         torch.use_deterministic_algorithms(True)

@@ -18,6 +18,10 @@ class RuntimeConfig:
         resume=Resume.UNLESS_ALLOWED,
         choices=("float32", "bfloat16"),
     )
-    compile: bool | None = key(None, "torch.compile; null: on CUDA only", resume=Resume.ALLOW)
+    compile: bool | None = key(None, "torch.compile; null: for runs that are long enough", resume=Resume.ALLOW)
     threads: int | None = key(None, "CPU threads; null: one a core", resume=Resume.ALLOW, ge=1)
+    allocator: bool | None = key(
+        None, "keep freed memory instead of returning it; null: with glibc", resume=Resume.FREE
+    )
+    tf32: bool | None = key(None, "TF32 for float32 products on CUDA; null: beside bfloat16", resume=Resume.ALLOW)
     deterministic: bool = key(False, "refuse operations without a deterministic form", resume=Resume.ALLOW)

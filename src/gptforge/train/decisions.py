@@ -6,7 +6,7 @@ decide anew on another machine.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gptforge.config import TrainConfig
@@ -15,12 +15,13 @@ from gptforge.config.units import duration, shown_bytes
 from gptforge.errors import ResourceError
 from gptforge.model.cost import training_memory
 from gptforge.runtime import Choice, Machine, Runtime
+from gptforge.train.repay import compile_choice
 
 DEFAULT_STEPS = 2000
 EVALUATIONS = 10  # in a run, where eval.every is not set
 RECORDS = 200  # in a run, where log.every is not set
 MEMORY_SHARE = 0.7  # of what is free, for the estimate is one
-MACHINE_KEYS = ("device", "dtype", "compile", "threads", "micro_batch_size")
+MACHINE_KEYS = ("device", "dtype", "compile", "threads", "tf32", "micro_batch_size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Decisions:
 
     def to_dict(self) -> dict[str, Any]:
         named = {"device": self.runtime.device, "dtype": self.runtime.dtype, "compile": self.runtime.compile}
+        named |= {"allocator": self.runtime.allocator, "tf32": self.runtime.tf32}
         named |= {"threads": self.runtime.threads, "micro_batch_size": self.micro_batch_size, "steps": self.steps}
         named |= {"warmup_steps": self.warmup_steps, "eval_every": self.eval_every}
         named |= {"checkpoint_every": self.checkpoint_every, "log_every": self.log_every}
@@ -51,6 +53,7 @@ def as_before(cfg: TrainConfig, saved: Mapping[str, Any], machine: Machine) -> d
         "dtype": cfg.runtime.dtype,
         "compile": cfg.runtime.compile,
         "threads": cfg.runtime.threads,
+        "tf32": cfg.runtime.tf32,
         "micro_batch_size": cfg.train.micro_batch_size or cfg.train.grad_accum,
     }
     if not saved:
@@ -58,7 +61,8 @@ def as_before(cfg: TrainConfig, saved: Mapping[str, Any], machine: Machine) -> d
     before = saved["device"]["value"]
     if (asked["device"] or before) != before or before not in machine.devices:
         return {}  # another device: nothing that was decided for the old one holds
-    return {k: Choice(saved[k]["value"], saved[k]["reason"]) for k in MACHINE_KEYS if asked[k] is None}
+    known = [k for k in MACHINE_KEYS if asked[k] is None and k in saved]  # an older gptforge decided less
+    return {k: Choice(saved[k]["value"], saved[k]["reason"]) for k in known}
 
 
 def decide(
@@ -75,6 +79,9 @@ def decide(
         records = Choice(cfg.log.every, "asked for")
     else:
         records = Choice(max(1, n // RECORDS) if n else 10, f"about {RECORDS} in a run" if n else "every 10 steps")
+    seconds = duration(loop.time) if loop.time else None
+    if runtime.compile.value is None:
+        runtime = replace(runtime, compile=compile_choice(cfg, runtime, machine, vocab_size, n, seconds))
     return Decisions(
         runtime=runtime,
         micro_batch_size=micro or micro_batch_size(cfg, runtime, machine, vocab_size),
@@ -83,8 +90,13 @@ def decide(
         eval_every=every,
         checkpoint_every=saves,
         log_every=records,
-        seconds=duration(loop.time) if loop.time else None,
+        seconds=seconds,
     )
+
+
+def uncompiled(decisions: Decisions, reason: str) -> Decisions:
+    """The decisions of a run that goes on without the compiler; its checkpoints say so."""
+    return replace(decisions, runtime=replace(decisions.runtime, compile=Choice(False, f"compiling failed: {reason}")))
 
 
 def check_room(cfg: TrainConfig, runtime: Runtime, machine: Machine, vocab_size: int) -> None:

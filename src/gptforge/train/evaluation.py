@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
+from gptforge.compiling import left_out
 from gptforge.config import TrainConfig
 from gptforge.data.loader import eval_batches, n_eval_windows
 from gptforge.evals.loss import LossResult, evaluate
@@ -19,6 +20,10 @@ from gptforge.train.parts import Parts
 TRAIN_WINDOWS = 64  # of the training text, for an estimate beside the validation loss
 SAMPLE_TOKENS = 240  # in a sample at an evaluation
 BATCH = 16  # windows at once, if micro-batches are smaller
+
+
+class Interrupted(Exception):
+    """An evaluation was given up because of a signal; it is done again when the run goes on."""
 
 
 class Evaluator:
@@ -45,7 +50,9 @@ class Evaluator:
             return self._loss(val), self._loss(train)
 
     def _loss(self, batches) -> LossResult:
-        return evaluate(self._parts.model, batches, self._token_bytes, self._autocast, self._poll)
+        model = self._parts.model
+        with left_out(model):  # a graph for each shape of evaluation would cost more than it saves
+            return evaluate(model, batches, self._token_bytes, self._autocast, self._poll)
 
     def sample(self, step: int) -> str:
         """The prompt and what the model makes of it. Raises DataError for a prompt outside the vocabulary."""

@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from gptforge import runtime as machine_runtime
+from gptforge.compiling import compile_in_place
 from gptforge.config import TrainConfig
 from gptforge.data.loader import TrainLoader
 from gptforge.data.order import WindowOrder
@@ -73,10 +74,8 @@ def build_parts(
     dist = Dist(chosen.torch_device)
     with machine_runtime.out_of_memory_as_error("a smaller model, or fewer tokens in the vocabulary"):
         model = build_model(cfg, vocab_size, dist.device)
-    if chosen.compile.value:
-        model.compile(
-            dynamic=False
-        )  # in place, so tensors keep their names; training and evaluation have one shape each
+    if decisions.runtime.compile.value:
+        compile_in_place(model)
     roles = Roles(param_roles(model), row_splits(model), chosen.torch_dtype)
     optimizer = build_optimizer(cfg.optimizer, dict(model.named_parameters()), roles)
     average = WeightAverage(model, cfg.optimizer.ema_decay) if cfg.optimizer.ema_decay else None

@@ -1,5 +1,6 @@
 """What will run and why, as people and files are told: the table before step 1, env.json, the fingerprint."""
 
+import math
 import os
 import platform
 import subprocess
@@ -22,6 +23,7 @@ from gptforge.runtime import peak_memory
 from gptforge.train.parts import Parts
 from gptforge.train.state import TrainState
 
+INIT_LOSS_MARGIN = 0.5  # nats around ln(vocab_size) in which an initial loss is ordinary
 REFUSED = {"data": "the text", "tokenizer": "the tokenizer"}  # parts of the fingerprint that may not change
 
 
@@ -54,6 +56,7 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
         ("dtype", str(d.runtime.dtype.value), d.runtime.dtype.reason),
         ("compile", "yes" if d.runtime.compile.value else "no", d.runtime.compile.reason),
         ("threads", str(d.runtime.threads.value), d.runtime.threads.reason),
+        ("allocator", "tuned" if d.runtime.allocator.value else "as it is", d.runtime.allocator.reason),
         (
             "memory",
             f"about {shown_bytes(memory)}",
@@ -69,6 +72,8 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
         )
         flops = tokens * flops_per_token(cfg.model, vocab)
         rows.insert(7, ("compute", f"{flops:.2e} FLOPs", "forward and backward"))
+    if d.runtime.tf32.value is not None:
+        rows.append(("TF32", "yes" if d.runtime.tf32.value else "no", d.runtime.tf32.reason))
     if cfg.train.stop_after:
         rows.append(("stop after", cfg.train.stop_after, "train.stop_after; resumable"))
     return Plan("what will run, and why", rows, run_dir)
@@ -88,6 +93,17 @@ def warnings(cfg: TrainConfig, parts: Parts) -> list[str]:
         tokens = shown_count(len(parts.dataset.train))
         found.append(f"{shown_count(parameters)} parameters for {tokens} tokens of text: expect overfitting")
     return found
+
+
+def strange_start(loss: float, vocab_size: int) -> str:
+    """A warning about an initial loss that is not that of guessing; empty when it is."""
+    expected = math.log(vocab_size)
+    if abs(loss - expected) <= INIT_LOSS_MARGIN:
+        return ""
+    return (
+        f"the initial loss is {loss:.3f}, but guessing evenly gives ln(vocabulary) = {expected:.3f}: "
+        "look at model.init_std and model.init_residual"
+    )
 
 
 def ways_to_less_memory(cfg: TrainConfig, micro: int) -> list[str]:
@@ -167,6 +183,7 @@ def fingerprint(parts: Parts) -> dict[str, Any]:
         "dtype": runtime.dtype.value,
         "threads": runtime.threads.value,
         "compile": runtime.compile.value,
+        "tf32": runtime.tf32.value,
         "micro_batch_size": parts.decisions.micro_batch_size.value,
         "world_size": 1,
     }

@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
-from gptforge import checkpoint
+from gptforge import checkpoint, compiling
 from gptforge.config import TrainConfig
 from gptforge.config.saved import as_saved, load_config
+from gptforge.data.batch import Batch
 from gptforge.dist import Dist
 from gptforge.errors import CheckpointError, DataError, NumericalError, Stopped, UserError
 from gptforge.logs import Sinks, open_sinks
@@ -27,18 +28,14 @@ from gptforge.runtime import autocast, measured_peak, out_of_memory_as_error
 from gptforge.signals import StopSignals
 from gptforge.train import plan
 from gptforge.train.clock import Clock, StopLimit
-from gptforge.train.decisions import EVALUATIONS
-from gptforge.train.evaluation import Evaluator
+from gptforge.train.decisions import EVALUATIONS, uncompiled
+from gptforge.train.eager import or_eager
+from gptforge.train.evaluation import Evaluator, Interrupted
 from gptforge.train.parts import Parts, build_parts
 from gptforge.train.state import TrainState, pack, seed_all, unpack
 
-INIT_LOSS_MARGIN = 0.5  # nats around ln(vocab_size) in which an initial loss is ordinary
 WARMUP_SHARE = 0.1  # of a run of fixed time, the most that its warm-up takes
 RESERVE = 1.3  # of the time of an evaluation and a save, kept for the last ones in a run of fixed time
-
-
-class Interrupted(Exception):
-    """An evaluation was given up because of a signal; it is done again when the run goes on."""
 
 
 class Trainer:
@@ -165,18 +162,13 @@ class Trainer:
 
         Raises NumericalError before the update when loss or gradient is not finite.
         """
-        model, optimizer, device = self.parts.model, self.parts.optimizer, self.dist.device
+        model, optimizer = self.parts.model, self.parts.optimizer
         lr = self._set_lr()
         began = time.perf_counter()
         batch = self.parts.loader.batch(self.state.step)
         self._clock.waited += time.perf_counter() - began
         tokens = batch.learnt
-        total = torch.zeros((), device=device)
-        for first in range(0, len(batch.inputs), self.micro):
-            with self.autocast():
-                loss = self.parts.objective(model, batch.rows(first, first + self.micro).to(device))
-            (loss.total / tokens).backward()  # by the tokens of the whole step, not of the micro-batch
-            total += loss.total.detach()
+        total = or_eager(model, partial(self._gradients, batch, tokens), self._go_on_uncompiled)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), self.cfg.train.grad_clip or math.inf)
         loss_sum, grad_norm = torch.stack([total, norm.float()]).tolist()  # the step's one wait for the device
         self._check(loss_sum / tokens, grad_norm)
@@ -187,6 +179,25 @@ class Trainer:
         self.state.advance(loss_sum, tokens)
         self._measure_progress(self._clock.seconds())
         return {"loss": loss_sum / tokens, "grad_norm": grad_norm, "lr": lr}
+
+    def _gradients(self, batch: Batch, tokens: int) -> torch.Tensor:
+        """Sums up the gradients of a batch over its micro-batches; returns the summed loss."""
+        model, device = self.parts.model, self.dist.device
+        total = torch.zeros((), device=device)
+        for first in range(0, len(batch.inputs), self.micro):
+            with self.autocast():
+                loss = self.parts.objective(model, batch.rows(first, first + self.micro).to(device))
+            (loss.total / tokens).backward()  # by the tokens of the whole step, not of the micro-batch
+            total += loss.total.detach()
+        return total
+
+    def _go_on_uncompiled(self, error: BaseException) -> None:
+        """Takes note that compiling failed; a signal that reached the compiler too only stops the run."""
+        self._stop_if()
+        self.sinks.warn(compiling.warning(error))
+        self.decisions = self.parts.decisions = uncompiled(self.decisions, compiling.reason(error))
+        self.fingerprint = plan.fingerprint(self.parts)
+        write_json(self.run.decisions, self.decisions.to_dict())
 
     def _warm(self) -> float:
         """How far the warm-up is, over at 1: counted in steps, in a run of fixed time at most a tenth of it."""
@@ -217,12 +228,8 @@ class Trainer:
                     where=str(self.run.path),
                     fix=[f"a smaller lr: optimizer.lr={self.cfg.optimizer.lr / 3:.1g}", "runtime.dtype=float32"],
                 )
-        expected = math.log(self.parts.tokenizer.vocab_size)
-        if self.state.step == 0 and abs(loss - expected) > INIT_LOSS_MARGIN:
-            self.sinks.warn(
-                f"the initial loss is {loss:.3f}, but guessing evenly gives ln(vocabulary) = {expected:.3f}: "
-                "look at model.init_std and model.init_residual"
-            )
+        if self.state.step == 0 and (warning := plan.strange_start(loss, self.parts.tokenizer.vocab_size)):
+            self.sinks.warn(warning)
 
     def _measure_progress(self, seconds: float) -> None:
         """The share of the run that is over: of its steps, or of its time without the last evaluation's."""
