@@ -80,7 +80,7 @@ def options(name: str, doc: str, add: Callable[[argparse.ArgumentParser], object
         os.sched_setaffinity(0, {random.choice(sorted(os.sched_getaffinity(0)))})  # one core, for the workers too
     rounds = found.rounds or (2 if found.quick else 5)
     out = found.out or (None if found.quick else RESULTS / f"{name}.json")
-    return Options(found.quick, rounds, out, found)
+    return Options(found.quick, rounds, out.resolve() if out else None, found)
 
 
 def alternate(tasks: Mapping[str, Callable[[], float]], rounds: int) -> Series:
@@ -150,6 +150,7 @@ def finish(name: str, title: str, rows: Sequence[Row], notes: Sequence[str], fou
         say(f"note: {note}")
     if found.out is None:
         return
+    os.chdir(ROOT)  # a benchmark may have worked in a folder that is gone, where torch cannot be loaded
     result = {"name": name, "title": title, "quick": found.quick, "machine": machine(found.load)}
     result |= {"seconds": round(time.perf_counter() - found.began, 1)}
     result |= {"rows": [asdict(r) for r in rows], "notes": notes}

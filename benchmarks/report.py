@@ -120,7 +120,8 @@ def machine(found: dict[str, Any]) -> str:
     """The machine in one line."""
     packages = ", ".join(f"{name} {version}" for name, version in found["packages"].items())
     load = f", load {found['load_before'][0]} before" if found["load_before"] else ""
-    commit = f", commit {found['commit'][:9]}" if found["commit"] else ""
+    changed = " with changes" if (found["commit"] or "").endswith("+") else ""
+    commit = f", commit {found['commit'][:9]}{changed}" if found["commit"] else ""
     return (
         f"{found['date']}{commit}, {found['cpu']}, {found['cores']} cores, {found['dtype']}, "
         f"Python {found['python']}, {packages}{load}"

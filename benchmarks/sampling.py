@@ -14,7 +14,7 @@ from pathlib import Path
 
 from measure import Options, Row, alternate, finish, median, options, ratios, row, say
 from shapes import BABY, GPT2, Shape, of
-from workers import Worker
+from workers import Worker, need_peer
 
 TOKENS = 256  # of each text at the small shape: from one token, the context is full at the end
 GPT2_TOKENS = 64
@@ -102,6 +102,7 @@ def against_memory(shape: Shape, tokens: int, found: Options) -> list[Row]:
 
 def main() -> None:
     found = options("sampling", __doc__ or "")
+    need_peer()
     small, large = of(BABY, found.quick), of(GPT2, found.quick)
     tokens = min(TOKENS, small.block_size)
     rows = against_no_cache(small, tokens, found)

@@ -121,8 +121,6 @@ def main() -> None:
         raise SystemExit("time_to_loss.py needs a text: --data FILE, or make bench-quality DATA=FILE")
     data = found.extra.data.resolve() if found.extra.data else None
     experiment = found.extra.experiment
-    if found.out is not None:
-        found.out = found.out.resolve()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         data = data or write_text(Path("text.txt").resolve(), 100_000)

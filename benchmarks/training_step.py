@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from measure import Options, Row, alternate, finish, median, options, ratios, row, say
 from shapes import BABY, Shape, of
-from workers import NO_COMPILER, Worker, can_compile
+from workers import NO_COMPILER, Worker, can_compile, need_peer
 
 STEPS = 2  # of each side in a round
 WARM_UP = 2  # before the first round: allocation, and compilation
@@ -73,6 +73,7 @@ def compared(
 
 def main() -> None:
     found = options("training_step", __doc__ or "")
+    need_peer()
     shape = of(BABY, found.quick)
     dropped, notes = speeds(shape, 0.2, found)
     undropped, more = speeds(shape, 0.0, found)

@@ -6,7 +6,7 @@ patches another. How much CPU a side uses while it should sleep is measured too,
     python benchmarks/workers.py MODULE FUNCTION JSON        what the parent starts
 """
 
-import importlib
+import importlib.util
 import json
 import os
 import shutil
@@ -35,6 +35,12 @@ def can_compile() -> bool:
 
 
 NO_COMPILER = "no C++ compiler was found: the compiled rows are not measured"
+
+
+def need_peer() -> None:
+    """Ends with a word on what to type where transformers is not installed."""
+    if importlib.util.find_spec("transformers") is None:
+        raise SystemExit("transformers is missing, the peer to measure against: pip install '.[bench]', or make bench")
 
 
 class WorkerError(RuntimeError):

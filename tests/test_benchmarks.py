@@ -60,7 +60,10 @@ def test_numbers_have_units(bench: SimpleNamespace, value: float, unit: str, sho
     assert bench.measure.shown(value, unit) == shown
 
 
-def test_result_is_stored_with_its_machine(bench: SimpleNamespace, tmp_path: Path) -> None:
+def test_result_is_stored_with_its_machine(
+    bench: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # finish() leaves it
     measure = bench.measure
     rows = [measure.row("a / b", "x", [1.0, 2.0], 1.2, "of | it")]
     found = measure.Options(quick=False, rounds=2, out=tmp_path / "name.json", extra=SimpleNamespace(), load=(0.0,))
