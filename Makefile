@@ -3,12 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := $(VENV)/.peers
+BENCHMARKS := training_step peak sampling startup memory scaling
+DATA ?=
+EXPERIMENT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env train test test-all check format docs bench clean
+.PHONY: help env train test test-all check format docs bench bench-quality clean
 
 help: ## show what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
 env: $(READY) ## install gptforge and its tools into .venv
 
@@ -40,8 +44,20 @@ format: $(READY) ## format the code
 docs: $(READY) ## write docs/config.md and the references in docs/walk.md anew
 	$(BIN)/python docs/build.py
 
-bench: $(READY) ## measure training and sampling on this machine
+bench: $(PEERS) ## measure speed and memory against peers, about 30 minutes; leave the machine alone meanwhile
+	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py; done
+	$(BIN)/python benchmarks/report.py
+
+$(PEERS): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
+bench-quality: $(READY) ## measure losses and the time to them, about an hour: DATA=FILE [EXPERIMENT=NAME]
+	@test -f "$(DATA)" || { echo "make bench-quality needs a text: make bench-quality DATA=path/to/tinyshakespeare.txt"; exit 2; }
+	$(BIN)/python benchmarks/time_to_loss.py --data "$(DATA)"
+	@if [ -n "$(EXPERIMENT)" ]; then $(BIN)/python benchmarks/time_to_loss.py --data "$(DATA)" --experiment "$(EXPERIMENT)"; fi
 	$(BIN)/python benchmarks/main_job.py
+	$(BIN)/python benchmarks/report.py
 
 clean: ## remove the environment and caches of tools; runs/ stays
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis dist build
