@@ -6,7 +6,7 @@ Knows numbers only, no tokens. No state: resuming at a sample is asking for that
 import numpy as np
 
 _MASK = (1 << 64) - 1
-_ROUNDS = 6
+_ROUNDS = 6  # even: each half is changed as often as the other
 
 
 def _mixed(value: int) -> int:
@@ -35,25 +35,29 @@ def _mixed_array(values: np.ndarray) -> np.ndarray:
 def permuted(indices: np.ndarray, n: int, key: int) -> np.ndarray:
     """Where a permutation of 0 .. n-1, chosen by `key`, sends the indices (m,): int64 (m,), no table.
 
-    A Feistel network permutes the smallest 4^h >= n numbers; what falls outside 0 .. n-1 goes through it
-    again until it does not, which leaves a permutation of 0 .. n-1.
+    A Feistel network permutes the smallest 2^b >= n numbers; what falls outside 0 .. n-1 goes through it
+    again until it does not, which leaves a permutation of 0 .. n-1. Less than half of them are outside, so
+    two passes are enough on average, whatever n is.
     """
-    half = max(1, ((n - 1).bit_length() + 1) // 2)
+    bits = max(2, (n - 1).bit_length())
     keys = [np.uint64(_hash(key, i)) for i in range(_ROUNDS)]
     values = np.asarray(indices).astype(np.uint64)
     outside = np.ones(values.shape, dtype=bool)
     while outside.any():
-        values[outside] = _feistel(values[outside], half, keys)
+        values[outside] = _feistel(values[outside], bits, keys)
         outside = values >= np.uint64(n)
     return values.astype(np.int64)
 
 
-def _feistel(values: np.ndarray, half: int, keys: list[np.uint64]) -> np.ndarray:
-    low_bits, shift = np.uint64((1 << half) - 1), np.uint64(half)
-    left, right = values >> shift, values & low_bits
-    for key in keys:
-        left, right = right, left ^ (_mixed_array(right ^ key) & low_bits)
-    return (left << shift) | right
+def _feistel(values: np.ndarray, bits: int, keys: list[np.uint64]) -> np.ndarray:
+    """Changes the high half of the bits by a function of the low half, and the other way round, in turn."""
+    n_low = bits // 2
+    shift, low_mask, high_mask = np.uint64(n_low), np.uint64((1 << n_low) - 1), np.uint64((1 << (bits - n_low)) - 1)
+    high, low = values >> shift, values & low_mask
+    for first, second in zip(keys[::2], keys[1::2], strict=True):
+        high = high ^ (_mixed_array(low ^ first) & high_mask)
+        low = low ^ (_mixed_array(high ^ second) & low_mask)
+    return (high << shift) | low
 
 
 class WindowOrder:
