@@ -1,7 +1,7 @@
 """Causal attention as plain matrix products, block by block: for CPUs, in bfloat16. Knows no model.
 
 torch's fused kernel keeps little in memory, but on a CPU in bfloat16 it is two to three times slower than
-the products it replaces (benchmarks/attention.py measures it). So here they are, with one saving that the
+the products it replaces (benchmarks/kernels.py measures it). So here they are, with one saving that the
 products alone do not have: a block of queries is only multiplied with the keys that it may see.
 """
 

@@ -1,0 +1,80 @@
+"""Our attention and norms against torch's, forward and backward, in bfloat16 on a CPU.
+
+    python benchmarks/kernels.py [--quick] [--rounds N] [--out FILE]
+
+Shapes are those of the presets and of GPT-2. Both sides run in one process, in turn; a figure is the shortest of a
+few repetitions, because what interrupts one only makes it longer.
+"""
+
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gptforge import runtime
+from gptforge.config import RuntimeConfig
+from gptforge.model.blocked import blocked_attention
+from gptforge.model.elementwise import relu2, unit_rms
+from measure import Row, alternate, finish, options, ratios, row
+
+ATTENTION = {  # batch, heads, tokens, head_dim
+    "small": (8, 4, 256, 32),
+    "medium": (16, 6, 256, 64),
+    "GPT-2, context 256": (4, 12, 256, 64),
+    "GPT-2, context 1,024": (1, 12, 1024, 64),
+}
+REPETITIONS = 5
+
+
+def fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+def timed(function: Callable[..., Tensor], *shapes: tuple[int, ...]) -> Callable[[], float]:
+    """Milliseconds of a forward and a backward pass over random tensors of these shapes."""
+    inputs = [torch.randn(shape).bfloat16().requires_grad_() for shape in shapes]
+    grad = torch.randn(shapes[0]).bfloat16()
+
+    def run() -> float:
+        best = float("inf")
+        for _ in range(REPETITIONS):
+            began = time.perf_counter()
+            function(*inputs).backward(grad)
+            best = min(best, time.perf_counter() - began)
+            for x in inputs:
+                x.grad = None
+        return 1000 * best
+
+    return run
+
+
+def pairs(quick: bool) -> dict[str, tuple[Callable[[], float], Callable[[], float]]]:
+    """(torch's, ours) by what is measured."""
+    found = {
+        f"attention, {name}": (timed(fused, shape, shape, shape), timed(blocked_attention, shape, shape, shape))
+        for name, shape in (list(ATTENTION.items())[: 1 if quick else None])
+    }
+    heads, hidden = (8, 256, 8, 32), (2048, 512)
+    found["norm of queries and keys, small"] = (
+        timed(lambda x: F.rms_norm(x, (32,), eps=1e-5), heads),
+        timed(lambda x: unit_rms(x, 1e-5), heads),
+    )
+    found["squared ReLU, small"] = timed(lambda x: F.relu(x).square(), hidden), timed(relu2, hidden)
+    return found
+
+
+def main() -> None:
+    found = options("kernels", __doc__ or "")
+    runtime.apply(runtime.choose(RuntimeConfig(), runtime.probe()), deterministic=False)
+    rows: list[Row] = []
+    for name, (theirs, ours) in pairs(found.quick).items():
+        times = alternate({"torch": theirs, "gptforge": ours}, found.rounds)
+        detail = f"{min(times['torch']):.1f} and {min(times['gptforge']):.1f} ms"
+        rows.append(row(f"{name}: torch / gptforge", "x", ratios(times["torch"], times["gptforge"]), None, detail))
+    finish("kernels", "Parts of a training step", rows, [], found)
+
+
+if __name__ == "__main__":
+    main()
