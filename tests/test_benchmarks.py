@@ -73,7 +73,7 @@ def test_result_is_stored_with_its_machine(
     assert result["machine"]["cpu"] and result["machine"]["packages"]["torch"] and result["notes"] == ["a note"]
     text = bench.report.tables([(result, loaded)])
     assert "| a / b | **1.50x** | 1.00x to 2.00x, n = 2 | >= 1.20x, met | of \\| it |" in text
-    assert "* a note" in text and "Not measured yet: training_step" in text
+    assert "* a note" in text and "Not measured yet: kernels, training_step" in text
 
 
 def test_busy_machine_is_told(bench: SimpleNamespace) -> None:
