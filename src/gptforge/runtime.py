@@ -37,10 +37,11 @@ class Machine:
     name: str
     cuda_memory: int = 0  # bytes of the GPU's that are free
     can_compile: bool = False  # for CUDA
+    processes: int = 1  # of this run on the machine; they share cores and main memory, and each has its own GPU
 
     def memory_of(self, device: str) -> int:
-        """Bytes that a device can give, roughly; what is called mps shares the main memory."""
-        return self.cuda_memory if device == "cuda" else self.memory
+        """Bytes that a device can give a process, roughly; what is called mps shares the main memory."""
+        return self.cuda_memory if device == "cuda" else self.memory // self.processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +70,11 @@ class Runtime:
         return DTYPES[str(self.dtype.value)]
 
 
-def probe() -> Machine:
-    """Looks at the machine."""
+def probe(processes: int = 1) -> Machine:
+    """Looks at the machine, for a run that has so many processes on it."""
     devices = ["cpu"]
     capability = None
-    if torch.backends.mps.is_available():
+    if torch.backends.mps.is_available() and processes == 1:  # gloo and NCCL do not know it
         devices.insert(0, "mps")
     if torch.cuda.is_available():
         devices.insert(0, "cuda")
@@ -82,7 +83,7 @@ def probe() -> Machine:
     cuda_memory = torch.cuda.mem_get_info()[0] if capability else 0
     cores, memory = physical_cores(), available_memory()
     return Machine(
-        tuple(devices), cpu_has_bf16(), capability, cores, memory, name, cuda_memory, can_compile(capability)
+        tuple(devices), cpu_has_bf16(), capability, cores, memory, name, cuda_memory, can_compile(capability), processes
     )
 
 
@@ -102,8 +103,15 @@ def choose(cfg: RuntimeConfig, machine: Machine) -> Runtime:
         device,
         Choice(cfg.dtype, "asked for") if cfg.dtype else _dtype(str(device.value), machine),
         Choice(cfg.compile, "asked for") if cfg.compile is not None else _compile(str(device.value), machine),
-        Choice(cfg.threads, "asked for") if cfg.threads else Choice(machine.cores, "one a physical core"),
+        Choice(cfg.threads, "asked for") if cfg.threads else _threads(machine),
     )
+
+
+def _threads(machine: Machine) -> Choice:
+    if machine.processes == 1:
+        return Choice(machine.cores, "one a physical core")
+    share = max(1, machine.cores // machine.processes)
+    return Choice(share, f"{machine.cores} cores for {machine.processes} processes")
 
 
 def _dtype(device: str, machine: Machine) -> Choice:

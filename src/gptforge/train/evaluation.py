@@ -11,6 +11,7 @@ import torch
 
 from gptforge.config import TrainConfig
 from gptforge.data.loader import eval_batches, n_eval_windows
+from gptforge.dist import Dist
 from gptforge.evals.loss import LossResult, evaluate
 from gptforge.model import Transformer
 from gptforge.sampling import generate_text, unescaped
@@ -22,7 +23,10 @@ BATCH = 16  # windows at once, if micro-batches are smaller
 
 
 class Evaluator:
-    """Looks at a model in training. `poll` is called between batches and may raise to give up."""
+    """Looks at a model in training. `poll` is called between batches and may raise to give up.
+
+    The processes of a run share the losses (`dist`), and any of them can write a sample.
+    """
 
     def __init__(
         self,
@@ -30,7 +34,9 @@ class Evaluator:
         parts: Parts,
         autocast: Callable[[], AbstractContextManager[object]],
         poll: Callable[[], None],
+        dist: Dist | None = None,
     ) -> None:
+        self._dist = dist
         self._cfg, self._parts, self._autocast, self._poll = cfg, parts, autocast, poll
         self._token_bytes = torch.from_numpy(parts.tokenizer.token_bytes())
         self._batch = max(BATCH, int(parts.decisions.micro_batch_size.value or 1))
@@ -44,7 +50,7 @@ class Evaluator:
         return self._loss(val), self._loss(train)
 
     def _loss(self, batches) -> LossResult:
-        return evaluate(self._parts.model, batches, self._token_bytes, self._autocast, self._poll)
+        return evaluate(self._parts.model, batches, self._token_bytes, self._autocast, self._poll, self._dist)
 
     def sample(self, step: int) -> str:
         """The prompt and what the model makes of it. Raises DataError for a prompt outside the vocabulary."""

@@ -32,7 +32,7 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
     parameters = sum(p.numel() for p in parts.model.parameters())
     steps = int(d.steps.value) if d.steps.value is not None else None
     per_step = cfg.train.batch_size * cfg.model.block_size
-    micro = int(d.micro_batch_size.value or 1)
+    micro, processes = int(d.micro_batch_size.value or 1), int(d.processes.value or 1)
     memory = sum(training_memory(cfg.model, vocab, micro, str(d.runtime.dtype.value)).values())
     shape = f"{cfg.model.n_layer} layers, {cfg.model.n_head} heads, width {cfg.model.n_embd}"
     rows = [
@@ -41,7 +41,11 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
         ("model", f"{choices.get('model', '')} {shown_count(parameters)} parameters".strip(), shape),
         ("context", f"{cfg.model.block_size} tokens", "model.block_size"),
         ("length", f"{steps:,} steps" if steps else f"{cfg.train.time}", d.steps.reason),
-        ("batch", f"{cfg.train.batch_size} sequences, {per_step:,} tokens", _accumulation(cfg.train.batch_size, micro)),
+        (
+            "batch",
+            f"{cfg.train.batch_size} sequences, {per_step:,} tokens",
+            _accumulation(cfg.train.batch_size, micro, processes),
+        ),
         ("micro-batch", str(micro), d.micro_batch_size.reason),
         (
             "optimizer",
@@ -55,7 +59,8 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
         (
             "memory",
             f"about {shown_bytes(memory)}",
-            f"of {shown_bytes(parts.machine.memory_of(str(d.runtime.device.value)))} free",
+            f"of {shown_bytes(parts.machine.memory_of(str(d.runtime.device.value)))} free"
+            + (" for each process" if processes > 1 else ""),
         ),
         ("evaluate", f"every {d.eval_every.value} steps" if d.eval_every.value else "by time", d.eval_every.reason),
     ]
@@ -67,13 +72,18 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
         )
         flops = tokens * flops_per_token(cfg.model, vocab)
         rows.insert(7, ("compute", f"{flops:.2e} FLOPs", "forward and backward"))
+    if processes > 1:
+        rows.insert([row[0] for row in rows].index("device"), ("processes", str(processes), d.processes.reason))
     if cfg.train.stop_after:
         rows.append(("stop after", cfg.train.stop_after, "train.stop_after; resumable"))
     return Plan("what will run, and why", rows, run_dir)
 
 
-def _accumulation(batch: int, micro: int) -> str:
-    return "at once" if micro == batch else f"{batch // micro} micro-batches"
+def _accumulation(batch: int, micro: int, processes: int) -> str:
+    several, parts = f"{processes} processes" if processes > 1 else "", batch // processes // micro
+    if parts == 1:
+        return several or "at once"
+    return f"{several}{' x ' if several else ''}{parts} micro-batches"
 
 
 def warnings(cfg: TrainConfig, parts: Parts) -> list[str]:
@@ -88,9 +98,9 @@ def warnings(cfg: TrainConfig, parts: Parts) -> list[str]:
     return found
 
 
-def ways_to_less_memory(cfg: TrainConfig, micro: int) -> list[str]:
-    """What to type when training does not fit."""
-    smaller = [d for d in divisors(cfg.train.batch_size) if d < micro]
+def ways_to_less_memory(share: int, micro: int) -> list[str]:
+    """What to type when training does not fit; `share` is what a process computes of a batch."""
+    smaller = [d for d in divisors(share) if d < micro]
     first = f"train.micro_batch_size={smaller[-1]} (now {micro})" if smaller else ""
     return [first, "a smaller model, or a smaller model.block_size"]
 
@@ -166,5 +176,5 @@ def fingerprint(parts: Parts) -> dict[str, Any]:
         "threads": runtime.threads.value,
         "compile": runtime.compile.value,
         "micro_batch_size": parts.decisions.micro_batch_size.value,
-        "world_size": 1,
+        "world_size": parts.decisions.processes.value,
     }

@@ -1,0 +1,88 @@
+"""Runs of two processes for tests: what each of them does, to be given to `launch.run`."""
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from gptforge import cli
+from gptforge.commands import train
+from gptforge.config import ParallelConfig, TrainConfig
+from gptforge.data.batch import IGNORE, Batch
+from gptforge.data.loader import TrainLoader
+from gptforge.dist import Dist
+from gptforge.errors import DataError, Stopped
+from gptforge.launch import place
+from gptforge.runs import Call, Run
+from gptforge.signals import StopSignals
+from gptforge.train.objectives import Loss
+from gptforge.train.parts import Parts, build_parts
+from gptforge.train.trainer import Trainer
+
+DDP = {"parallel__kind": "ddp", "parallel__nproc": 2}
+RANK = int(os.environ.get("RANK", 0))
+
+
+class Masked:
+    """A loader whose rows learn ever fewer tokens: 1, 4, 7 ... labels of row 0, 1, 2 ... do not count."""
+
+    def __init__(self, loader: TrainLoader) -> None:
+        self._loader = loader
+        self.windows_per_epoch = loader.windows_per_epoch
+
+    def batch(self, step: int, rows: slice = slice(None)) -> Batch:
+        batch = self._loader.batch(step)
+        for n, labels in enumerate(batch.labels):
+            labels[: 1 + 3 * n] = IGNORE
+        return batch.rows(*rows.indices(len(batch.inputs))[:2])
+
+
+def masked(parts: Parts) -> Parts:
+    return replace(parts, loader=Masked(parts.loader))
+
+
+def train_all(jobs: list[tuple[str, TrainConfig]]) -> int:
+    """Trains one config after the other in the named directories; one with cfg.resume goes on in its own."""
+    with place(ParallelConfig(kind="ddp", nproc=2)) as (dist, signals):
+        for name, cfg in jobs:
+            try:
+                one(name, cfg, dist, signals)
+            except Stopped:
+                assert cfg.train.stop_after
+    return 0
+
+
+def one(name: str, cfg: TrainConfig, dist: Dist, signals: StopSignals) -> None:
+    call = Call(directory=Path(name))
+    if cfg.resume:
+        train.resume(cfg, call, dist, signals)
+    elif name == "masked":
+        parts, dist = build_parts(cfg, dist=dist)
+        run = dist.first(lambda: Run.create(train.as_saved(cfg, {}), name, call))
+        Trainer(cfg, run, dist, masked(parts), call, signals).fit()
+    else:
+        train.begin(cfg, call, dist, signals)
+
+
+def failing(how: str, cfg: TrainConfig, directory: str) -> int:
+    """Trains until one of the processes, or both, cannot go on; as the command line would."""
+    batch = TrainLoader.batch
+
+    def broken(self: TrainLoader, step: int, *rows: slice) -> Batch:
+        if step == 2 and RANK == 1:
+            if how == "user":
+                raise DataError("the tape is torn", fix="mend it")
+            if how == "bug":
+                raise ZeroDivisionError("nobody thought of it")
+            if how == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+        return batch(self, step, *rows)
+
+    TrainLoader.batch = broken  # type: ignore[method-assign]
+    if how == "nan" and RANK == 1:
+        from gptforge.train import parts
+
+        parts.next_token = lambda model, batch: Loss(model(batch.inputs, targets=batch.labels) * torch.nan, {})
+    return cli.in_place("train", cfg, Call(directory=Path(directory)))
