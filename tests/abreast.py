@@ -22,7 +22,6 @@ from gptforge.train.parts import Parts, build_parts
 from gptforge.train.trainer import Trainer
 
 DDP = {"parallel__kind": "ddp", "parallel__nproc": 2}
-RANK = int(os.environ.get("RANK", 0))
 
 
 class Masked:
@@ -68,10 +67,10 @@ def one(name: str, cfg: TrainConfig, dist: Dist, signals: StopSignals) -> None:
 
 def failing(how: str, cfg: TrainConfig, directory: str) -> int:
     """Trains until one of the processes, or both, cannot go on; as the command line would."""
-    batch = TrainLoader.batch
+    batch, second = TrainLoader.batch, os.environ["RANK"] == "1"
 
     def broken(self: TrainLoader, step: int, *rows: slice) -> Batch:
-        if step == 2 and RANK == 1:
+        if step == 2 and second:
             if how == "user":
                 raise DataError("the tape is torn", fix="mend it")
             if how == "bug":
@@ -81,7 +80,7 @@ def failing(how: str, cfg: TrainConfig, directory: str) -> int:
         return batch(self, step, *rows)
 
     TrainLoader.batch = broken  # type: ignore[method-assign]
-    if how == "nan" and RANK == 1:
+    if how == "nan" and second:
         from gptforge.train import parts
 
         parts.next_token = lambda model, batch: Loss(model(batch.inputs, targets=batch.labels) * torch.nan, {})

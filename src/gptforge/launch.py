@@ -165,6 +165,7 @@ def _work(function: Callable[..., int], arguments: tuple[Any, ...], parent: int)
         sys.exit(EXIT_BUG)
     if hasattr(os, "setsid"):
         os.setsid()  # Ctrl-C reaches the first process alone, which passes it on
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # torch takes a KeyboardInterrupt for a good end
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     code = function(*arguments)
     if code:

