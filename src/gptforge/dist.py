@@ -8,13 +8,15 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as c10d
-from torch.distributed.distributed_c10d import Store
 
 from gptforge.errors import PeerLost
+
+if TYPE_CHECKING:  # a torch without c10d will do for a process alone
+    from torch.distributed.distributed_c10d import Store
 
 T = TypeVar("T")
 FAILED = "gptforge/failed"  # in the store: how many processes have failed, and what the first one said
@@ -36,7 +38,7 @@ class Dist:
     world_size: int = 1
     local_rank: int = 0
     local_size: int = 1
-    store: Store | None = field(default=None, repr=False, compare=False)  # outlives each of the processes
+    store: "Store | None" = field(default=None, repr=False, compare=False)  # outlives each of the processes
 
     @property
     def main(self) -> bool:

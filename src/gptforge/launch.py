@@ -25,11 +25,6 @@ from typing import Any
 
 import torch
 import torch.distributed as c10d
-from torch.distributed.distributed_c10d import PrefixStore
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, launch_agent
-from torch.distributed.rendezvous import rendezvous
 
 from gptforge.config import ParallelConfig, TrainConfig
 from gptforge.config.schema import config_error
@@ -77,7 +72,7 @@ def run(function: Callable[..., int], arguments: tuple[Any, ...], count: int) ->
     """
     _quiet_agent()
     resource_tracker.ensure_running()  # now, for starting it would let through the signals that are held back below
-    outcome: list[int | BaseException] = []
+    outcome: list[tuple[int, int] | BaseException] = []
     # In a thread, because torch's agent would take over the signals of the main one
     agent = threading.Thread(target=_agent, args=(function, arguments, count, outcome), daemon=True)
     with StopSignals() as signals, signals.polled():
@@ -88,17 +83,15 @@ def run(function: Callable[..., int], arguments: tuple[Any, ...], count: int) ->
             agent.join(0.1)
             workers.tell_again()
     (result,) = outcome
-    if isinstance(result, ChildFailedError):
-        rank, failure = result.get_first_failure()
-        if failure.exitcode > 0:
-            return failure.exitcode
-        if signals.asked:  # and it was not yet ready to listen
-            say("gptforge: stopped before the first step")
-            return EXIT_STOPPED
-        raise _ended(f"process {rank} of {count}", -failure.exitcode)
     if isinstance(result, BaseException):
         raise result
-    return result
+    rank, code = result
+    if code < 0 and signals.asked:  # it was not yet ready to listen
+        say("gptforge: stopped before the first step")
+        return EXIT_STOPPED
+    if code < 0:
+        raise _ended(f"process {rank} of {count}", -code)
+    return code
 
 
 class _Workers:
@@ -135,7 +128,11 @@ def _send(pid: int, number: int) -> None:
 
 
 def _agent(function: Callable[..., int], arguments: tuple[Any, ...], count: int, outcome: list[Any]) -> None:
-    """Puts into `outcome` how the processes ended: 0, or the exception that torch's agent raises."""
+    """Puts into `outcome` how the processes ended: the rank of the first that failed and its exit code, or (0, 0)."""
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, launch_agent
+
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -151,7 +148,10 @@ def _agent(function: Callable[..., int], arguments: tuple[Any, ...], count: int,
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         launch_agent(config, _work, [function, arguments, os.getpid()])
-        outcome.append(EXIT_DONE)
+        outcome.append((0, EXIT_DONE))
+    except ChildFailedError as e:
+        rank, failure = e.get_first_failure()
+        outcome.append((rank, failure.exitcode))
     except BaseException as e:
         outcome.append(e)
 
@@ -223,6 +223,9 @@ def _joined(cfg: ParallelConfig, signals: StopSignals) -> Iterator[Dist]:
 
     gloo connects main memories, NCCL the GPUs.
     """
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
     rank, size, local_rank, local_size = (int(os.environ[name]) for name in PLACE)
     if cfg.nproc not in (None, local_size):
         raise ConfigError(f"parallel.nproc={cfg.nproc}, but torchrun has started {local_size} processes here")

@@ -50,6 +50,10 @@ def folder(tmp_path_factory):
             ("stopped", small.config(**SHORT, **DDP, train__stop_after="5")),
             ("left", small.config(**SHORT, **DDP, train__stop_after="5")),
             ("stopped", small.config(**SHORT, **DDP, resume="stopped")),
+            ("signalled", small.config(**SHORT, **DDP)),
+            ("signalled", small.config(**SHORT, **DDP, resume="signalled")),
+            ("interrupted", small.config(**SHORT, **DDP)),
+            ("interrupted", small.config(**SHORT, **DDP, resume="interrupted")),
             ("timed", small.config(**SHORT | {"train__steps": None}, **DDP, train__time="1s", eval__every=None)),
             ("early", small.config(**LONG, **DDP, train__early_stop_patience=1, optimizer__lr=1e-12)),
         ]
@@ -91,6 +95,7 @@ def test_the_batch_was_shared(here):
     assert (decided("whole")["processes"], decided("whole")["micro_batch_size"]) == (2, 4)
     assert decided("parted")["micro_batch_size"] == 2
     assert "2 processes x 2 micro-batches" in small.log("parted")
+    assert "different weights" not in small.log("parted")  # each has the same at the end
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 6])
@@ -124,9 +129,19 @@ def test_it_can_be_used_like_any_run(here, capsys):
 # Ends and new beginnings -------------------------------------------------------------------------------------
 
 
-def test_a_stopped_run_goes_on_bit_for_bit(here):
-    assert small.course("stopped") == small.course("uninterrupted")
-    assert "resumed after step 5" in small.log("stopped") and "not bit for bit" not in small.log("stopped")
+@pytest.mark.parametrize(
+    ("run", "why", "step"),
+    [
+        ("stopped", "train.stop_after=5", 5),
+        ("signalled", "by a signal", 5),  # sent to the second process alone
+        ("interrupted", "by a signal", 8),  # the same, in the middle of an evaluation
+    ],
+)
+def test_a_stopped_run_goes_on_bit_for_bit(here, run, why, step):
+    said = small.log(run)
+    assert f"{why} after step {step}" in said.replace(" asks", "") and f"resumed after step {step}" in said
+    assert "not bit for bit" not in said
+    assert small.course(run) == small.course("uninterrupted")
 
 
 def test_each_process_has_random_numbers_of_its_own(here):

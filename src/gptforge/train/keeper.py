@@ -22,25 +22,24 @@ from gptforge.train.state import Rng, TrainState, pack
 
 
 class Keeper:
-    """The files of one run. `sinks` are there inside of `opened`."""
+    """The files of one run."""
 
     def __init__(self, cfg: TrainConfig, run: Run, dist: Dist, parts: Parts, call: Call) -> None:
         self._cfg, self._run, self._dist, self._parts, self._call = cfg, run, dist, parts, call
         self.fingerprint = plan.fingerprint(parts)
-        self.sinks = Sink()  # what is told to this one is not written
         self._files: Sinks | None = None
         self._begun = False  # whether this start has changed anything in the run
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[None]:
-        """Holds the run's lock and its logs."""
+    def opened(self) -> Iterator[Sink]:
+        """Holds the run's lock, and whatever is told about it; what the other processes tell goes nowhere."""
         if not self._dist.main:
-            yield
+            yield Sink()
             return
         with self._run.locked():
-            self.sinks = self._files = open_sinks(self._run.path, self._cfg.ui)
+            self._files = open_sinks(self._run.path, self._cfg.ui)
             try:
-                yield
+                yield self._files
             finally:
                 self._files.close()
 

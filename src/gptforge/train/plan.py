@@ -56,12 +56,7 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
         ("dtype", str(d.runtime.dtype.value), d.runtime.dtype.reason),
         ("compile", "yes" if d.runtime.compile.value else "no", d.runtime.compile.reason),
         ("threads", str(d.runtime.threads.value), d.runtime.threads.reason),
-        (
-            "memory",
-            f"about {shown_bytes(memory)}",
-            f"of {shown_bytes(parts.machine.memory_of(str(d.runtime.device.value)))} free"
-            + (" for each process" if processes > 1 else ""),
-        ),
+        ("memory", f"about {shown_bytes(memory)}", f"of {_free(parts, processes)}"),
         ("evaluate", f"every {d.eval_every.value} steps" if d.eval_every.value else "by time", d.eval_every.reason),
     ]
     if steps:
@@ -77,6 +72,11 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
     if cfg.train.stop_after:
         rows.append(("stop after", cfg.train.stop_after, "train.stop_after; resumable"))
     return Plan("what will run, and why", rows, run_dir)
+
+
+def _free(parts: Parts, processes: int) -> str:
+    free = shown_bytes(parts.machine.memory_of(str(parts.decisions.runtime.device.value)))
+    return f"{free} free{' for each process' if processes > 1 else ''}"
 
 
 def _accumulation(batch: int, micro: int, processes: int) -> str:

@@ -76,13 +76,10 @@ class Trainer:
         self.evaluator = Evaluator(cfg, parts, self.autocast, self._poll, self.dist)
         self.keeper = Keeper(cfg, run, self.dist, parts, self.call)
         self.flops_per_token = flops_per_token(cfg.model, parts.tokenizer.vocab_size)
+        self.sinks = Sink()  # in `fit` those of the run
         self.state = TrainState()
         self._clock = Clock()
         self._saved_step: int | None = None
-
-    @property
-    def sinks(self) -> Sink:
-        return self.keeper.sinks
 
     @property
     def total_steps(self) -> int | None:
@@ -98,7 +95,7 @@ class Trainer:
         Stopped (resumable), NumericalError, ResourceError.
         """
         less_memory = plan.ways_to_less_memory(self.rows.stop - self.rows.start, self.micro)
-        with self.keeper.opened(), self.signals.polled():
+        with self.keeper.opened() as self.sinks, self.signals.polled():
             try:
                 with peers(self.dist.world_size > 1), out_of_memory_as_error(*less_memory):
                     self._start(resume_from, warnings or [])
@@ -233,7 +230,7 @@ class Trainer:
             reserve = RESERVE * (state.eval_seconds + state.save_seconds)  # for those at the end
             budget = max(1e-9, (self.decisions.seconds or 0.0) - reserve)
             progress = min(1.0, max(state.progress, state.seconds / budget))
-            state.progress = self.dist.first(lambda: progress)
+            (state.progress,) = self.dist.sum(progress if self.dist.main else 0.0)  # the first process's clock
 
     # When due ----------------------------------------------------------------
 
