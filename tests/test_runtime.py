@@ -90,7 +90,7 @@ def test_what_is_chosen(machine, asked, wanted, reasons):
 
 @pytest.mark.parametrize(("cores", "processes", "each"), [(8, 2, 4), (7, 2, 3), (2, 4, 1), (1, 1, 1)])
 def test_processes_divide_the_cores(cores, processes, each):
-    threads = choose(build(RuntimeConfig, {}), replace(PLAIN, cores=cores), processes).threads
+    threads = choose(build(RuntimeConfig, {}), replace(PLAIN, cores=cores, processes=processes)).threads
     assert threads.value == each
     assert (f"for {processes} processes" in threads.reason) == (processes > 1)
 

@@ -155,6 +155,16 @@ def first_sound(paths: list[Path]) -> tuple[Path, list[str]]:
     raise CheckpointError("no checkpoint is sound", where=warnings[-1], fix="train anew")
 
 
+def to_go_on_from(text: str) -> tuple[Run, Path | None, list[str]]:
+    """The run that resume=`text` means, the checkpoint it goes on from, and warnings. Raises CheckpointError."""
+    run = Run.find(text)
+    with run.locked():
+        pass  # a run that still trains is refused before its checkpoints are looked at
+    if not run.steps():
+        return run, None, ["it has no checkpoint yet and begins anew"]
+    return run, *first_sound(candidates(text))
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """A safetensors file of a verified checkpoint, on the CPU."""
     try:

@@ -102,6 +102,21 @@ def run(command: str, tokens: list[str]) -> int:
 
 
 def execute(command: str, config: Any, call: Call) -> int:
+    """The command, here or on as many processes as its config asks for."""
+    if command == "train" and config.parallel.kind != "none":
+        from gptforge import launch
+
+        if (count := launch.processes(config)) > 1:
+            return launch.run(in_place, (command, config, call), count)
+    return perform(command, config, call)
+
+
+def in_place(command: str, config: Any, call: Call) -> int:
+    """The command as one of several processes: what they have to say, one of them says."""
+    return guarded(lambda: flushed(perform(command, config, call)))
+
+
+def perform(command: str, config: Any, call: Call) -> int:
     """The command itself: gptforge.commands.COMMAND.run(config, call)."""
     return importlib.import_module(f"gptforge.commands.{command}").run(config, call)
 

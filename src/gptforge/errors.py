@@ -85,6 +85,12 @@ class LockedError(UserError):
     kind = "locked"
 
 
+class PeerLost(UserError):
+    """Another process of the run has gone; mostly one that has said why itself."""
+
+    exit_code = EXIT_BUG
+
+
 class Stopped(Exception):
     """The run was stopped early, by a signal or `train.stop_after`, and can be resumed."""
 

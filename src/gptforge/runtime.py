@@ -38,10 +38,11 @@ class Machine:
     libc: str = "glibc"  # empty where it cannot be told
     mps_bf16: bool = False  # whether macOS knows the format: since 14
     obstacles: Mapping[str, str] = field(default_factory=dict)  # device -> why torch.compile cannot work for it
+    processes: int = 1  # of this run on the machine; they share cores and main memory, and each has its own GPU
 
     def memory_of(self, device: str) -> int:
-        """Bytes that a device can give, roughly; what is called mps shares the main memory."""
-        return self.cuda_memory if device == "cuda" else self.memory
+        """Bytes that a device can give a process, roughly; what is called mps shares the main memory."""
+        return self.cuda_memory if device == "cuda" else self.memory // self.processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +73,11 @@ class Runtime:
         return DTYPES[str(self.dtype.value)]
 
 
-def probe() -> Machine:
-    """Looks at the machine."""
+def probe(processes: int = 1) -> Machine:
+    """Looks at the machine, for a run that has so many processes on it."""
     devices = ["cpu"]
     capability = None
-    if torch.backends.mps.is_available():
+    if torch.backends.mps.is_available() and processes == 1:  # gloo and NCCL do not know it
         devices.insert(0, "mps")
     if torch.cuda.is_available():
         devices.insert(0, "cuda")
@@ -92,11 +93,12 @@ def probe() -> Machine:
         libc=platform.libc_ver()[0] if sys.platform.startswith("linux") else "",
         mps_bf16="mps" in devices and int(platform.mac_ver()[0].partition(".")[0]) >= 14,
         obstacles={device: found for device in devices if (found := obstacle(device, capability))},
+        processes=processes,
     )
 
 
-def choose(cfg: RuntimeConfig, machine: Machine, processes: int = 1) -> Runtime:
-    """The runtime for a machine that `processes` like this one share.
+def choose(cfg: RuntimeConfig, machine: Machine) -> Runtime:
+    """The runtime for a machine, which `machine.processes` like this one share.
 
     Raises ConfigError when the config asks for what is not there.
     """
@@ -111,7 +113,7 @@ def choose(cfg: RuntimeConfig, machine: Machine, processes: int = 1) -> Runtime:
         device,
         dtype,
         Choice(cfg.compile, "asked for") if cfg.compile is not None else _compile(where, machine),
-        Choice(cfg.threads, "asked for") if cfg.threads else _threads(machine.cores, processes),
+        Choice(cfg.threads, "asked for") if cfg.threads else _threads(machine),
         _allocator(cfg.allocator, machine.libc),
         Choice(cfg.tf32, "asked for") if cfg.tf32 is not None else _tf32(where, str(dtype.value), machine),
     )
@@ -157,7 +159,8 @@ def _compile(device: str, machine: Machine) -> Choice:
     return Choice(None, "where the run is long enough to repay it")
 
 
-def _threads(cores: int, processes: int) -> Choice:
+def _threads(machine: Machine) -> Choice:
+    cores, processes = machine.cores, machine.processes
     if processes == 1:
         return Choice(cores, "one a physical core")
     return Choice(max(1, cores // processes), f"{cores} physical cores for {processes} processes")

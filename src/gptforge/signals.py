@@ -5,6 +5,7 @@ Second signal: the process ends on the spot with 130.
 """
 
 import contextlib
+import ctypes
 import os
 import signal
 import threading
@@ -17,9 +18,14 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if
 
 
 class StopSignals:
-    """Handlers for the length of a `with`. `pass_on(number)`, if set, hands signals to a child process."""
+    """Handlers for the length of a `with`. `pass_on(number)`, if set, hands signals to child processes.
 
-    def __init__(self) -> None:
+    With a `rank` this is one of several processes: the first alone speaks, and what a second signal does is decided
+    by whoever started them.
+    """
+
+    def __init__(self, rank: int | None = None) -> None:
+        self._rank = rank
         self.asked: str = ""  # the signal's name once one came
         self.pass_on: Callable[[int], None] | None = None
         self._polled = False
@@ -46,6 +52,8 @@ class StopSignals:
             self._polled = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.asked and self._rank is not None:
+            return
         if self.asked:
             show_cursor = b"\x1b[?25h" if os.isatty(2) else b""  # a live display may have hidden it
             _tell(show_cursor + b"\ngptforge: stopped at once\n")
@@ -56,8 +64,15 @@ class StopSignals:
         if self.pass_on is not None:
             self.pass_on(number)
         if not self._polled:
-            _tell(b"\ngptforge: stopped before the first step\n")
+            if not self._rank:
+                _tell(b"\ngptforge: stopped before the first step\n")
             raise Stopped(self.asked)
+
+
+def end_with_parent() -> None:
+    """In a new process, on Linux: asks for a SIGTERM when the one that started it is killed."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def _tell(message: bytes) -> None:

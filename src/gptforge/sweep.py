@@ -7,7 +7,6 @@ Knows neither Hydra nor torch. A sweep's directory holds
     0/ 1/ ...         the points' run directories
 """
 
-import ctypes
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from gptforge.config.units import shown_seconds
 from gptforge.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, EXIT_STOPPED, CheckpointError
 from gptforge.notices import say
 from gptforge.runs import CLAIM, read_json, write_json
-from gptforge.signals import StopSignals
+from gptforge.signals import StopSignals, end_with_parent
 
 FILE = "sweep.json"
 REPORTED = ("val_loss", "val_bpb", "best_val_loss", "parameters", "seconds", "steps")
@@ -86,7 +85,7 @@ def _run(directory: Path, point: Point, signals: StopSignals) -> None:
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C reaches the sweep alone, which passes it on
-        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        preexec_fn=end_with_parent if sys.platform == "linux" else None,
     ) as process:
         signals.pass_on = process.send_signal
         if signals.asked:  # while the process was being made
@@ -113,12 +112,6 @@ def _run(directory: Path, point: Point, signals: StopSignals) -> None:
     except CheckpointError:
         return
     point.results = {key: summary.get(key) for key in REPORTED}
-
-
-def _end_with_parent() -> None:
-    """In the new process: a SIGTERM when the sweep itself is killed, so that no point runs on alone."""
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def _ended(code: int) -> str:

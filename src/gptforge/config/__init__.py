@@ -11,6 +11,7 @@ from gptforge.config.data import DataConfig, TokenizerConfig
 from gptforge.config.loop import CheckpointConfig, EvalConfig, LogConfig, LoopConfig
 from gptforge.config.model import ModelConfig
 from gptforge.config.optim import OptimizerConfig, ScheduleConfig
+from gptforge.config.parallel import ParallelConfig
 from gptforge.config.runtime import RuntimeConfig
 from gptforge.config.sample import SampleTokenizerConfig, SamplingConfig
 from gptforge.config.schema import MISSING, Problem, Resume, key
@@ -34,6 +35,7 @@ class TrainConfig:
     log: LogConfig = field(default_factory=LogConfig)
     sample: SamplingConfig = field(default_factory=SamplingConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
     seed: int = key(
         1337, "of initial weights, data order, dropout and samples", resume=Resume.REFUSE, ge=0, le=2**63 - 1
     )
@@ -48,6 +50,10 @@ class TrainConfig:
     def problems(self) -> Iterator[Problem]:
         if self.resume_allow and not self.resume:
             yield Problem("resume_allow", "resume_allow is used only with resume=…", "resume=latest")
+        if self.parallel.kind == "ddp" and self.runtime.device == "mps":
+            yield Problem("runtime.device", "several processes cannot share the GPU of a Mac", "runtime.device=cpu")
+        if processes := self.parallel.processes:
+            yield from self.train.share_problems(processes)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -94,6 +100,6 @@ SCHEMAS: dict[str, type] = {
 
 __all__ = [
     "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "DataConfig", "DoctorConfig", "EvalConfig",
-    "InfoConfig", "LogConfig", "LoopConfig", "ModelConfig", "OptimizerConfig", "RuntimeConfig", "SampleConfig",
-    "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "TokenizerConfig", "TrainConfig",
+    "InfoConfig", "LogConfig", "LoopConfig", "ModelConfig", "OptimizerConfig", "ParallelConfig", "RuntimeConfig",
+    "SampleConfig", "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "TokenizerConfig", "TrainConfig",
 ]  # fmt: skip

@@ -31,12 +31,18 @@ class LoopConfig:
         type_name="steps|duration|null",
     )
     batch_size: int = key(
-        8, "sequences in one optimizer step, over all micro-batches", resume=TRAJECTORY, ge=1, le=1_000_000
+        8,
+        "sequences in one optimizer step, over all micro-batches and processes",
+        resume=TRAJECTORY,
+        ge=1,
+        le=1_000_000,
     )
     micro_batch_size: int | None = key(
-        None, "sequences computed at once; null: as many as memory allows", resume=Resume.ALLOW, ge=1
+        None, "sequences computed at once by a process; null: as many as memory allows", resume=Resume.ALLOW, ge=1
     )
-    grad_accum: int | None = key(None, "micro-batches in one optimizer step; null: follows", resume=Resume.ALLOW, ge=1)
+    grad_accum: int | None = key(
+        None, "micro-batches of a process in one optimizer step; null: follows", resume=Resume.ALLOW, ge=1
+    )
     grad_clip: float = key(1.0, "largest norm of the gradient; 0: no clipping", resume=TRAJECTORY, ge=0)
     early_stop_patience: int | None = key(
         None, "end after so many evaluations without a better val_loss; null: never", resume=Resume.ALLOW, ge=1
@@ -50,19 +56,34 @@ class LoopConfig:
                 "a run has one length, here are " + " and ".join(f"train.{n}={getattr(self, n)}" for n in lengths),
                 " ".join(f"train.{n}=null" for n in lengths[1:]),
             )
-        micro, accum = self.micro_batch_size, self.grad_accum
-        if micro and accum and micro * accum != self.batch_size:
+
+    def share_problems(self, processes: int) -> Iterator[Problem]:
+        """Why a batch cannot be divided evenly among so many processes, and then into micro-batches."""
+        batch, micro, accum = self.batch_size, self.micro_batch_size, self.grad_accum
+        if not all(isinstance(n, int) for n in (batch, micro or 1, accum or 1, processes)):
+            return  # a problem that is told already
+        if processes > 1 and batch % processes:
+            unit = processes * (micro or accum or 1)
+            nearest = max(unit, (batch + unit // 2) // unit * unit)
+            yield Problem(
+                "train.batch_size",
+                f"train.batch_size={batch} cannot be shared evenly by {processes} processes",
+                f"train.batch_size={nearest}",
+            )
+            return
+        several = f" x {processes} processes" if processes > 1 else ""
+        if micro and accum and micro * accum * processes != batch:
             yield Problem(
                 "train.grad_accum",
-                f"train.micro_batch_size={micro} x train.grad_accum={accum} is not train.batch_size={self.batch_size}",
-                f"train.batch_size={micro * accum}, or leave one of the three out",
+                f"train.micro_batch_size={micro} x train.grad_accum={accum}{several} is not train.batch_size={batch}",
+                f"train.batch_size={micro * accum * processes}, or leave one of the three out",
             )
         for name, value in (("micro_batch_size", micro), ("grad_accum", accum)):
-            if value and self.batch_size % value:
+            if value and batch % (value * processes):
                 yield Problem(
                     f"train.{name}",
-                    f"train.batch_size={self.batch_size} is not a multiple of train.{name}={value}",
-                    f"train.batch_size={-(-self.batch_size // value) * value}",
+                    f"train.batch_size={batch} is not a multiple of train.{name}={value}{several}",
+                    f"train.batch_size={-(-batch // (value * processes)) * value * processes}",
                 )
 
 

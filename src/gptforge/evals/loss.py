@@ -5,7 +5,7 @@ predicted instead, so that character, byte and BPE models stand on one scale.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gptforge.data.batch import IGNORE, Batch
+from gptforge.dist import Dist
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +40,24 @@ def evaluate(
     token_bytes: Tensor,
     autocast: Callable[[], AbstractContextManager[object]],
     poll: Callable[[], None] = lambda: None,
+    dist: Dist | None = None,
 ) -> LossResult:
     """The mean loss of `model` over all learnt tokens of `batches`, without dropout.
 
     `token_bytes` (V,) says how many bytes each token stands for; `poll` is called before each batch and
-    may raise to give up. The random state is not touched.
+    may raise to give up. With `dist` the processes take turns: each computes the batches that are its own, and the
+    sums are added up. The random state is not touched.
     """
+    dist = dist or Dist(token_bytes.device)
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
     total, tokens, size = 0.0, 0, 0
     try:
-        for batch in batches:
+        for batch in own_share(batches, dist):
             poll()
+            if batch is None:
+                continue
             learnt = batch.labels[batch.labels != IGNORE]
             tokens += learnt.numel()
             size += int(token_bytes[learnt].sum())
@@ -60,4 +66,16 @@ def evaluate(
                 total += float(model(moved.inputs, documents=moved.documents, targets=moved.labels))
     finally:
         model.train(was_training)
+    total, tokens, size = dist.sum(total, tokens, size)
+    tokens, size = int(tokens), int(size)
     return LossResult(total / max(1, tokens), tokens, size)
+
+
+def own_share(batches: Iterable[Batch], dist: Dist) -> Iterator[Batch | None]:
+    """Every world_size-th batch, so that all processes do as many steps: None where the last round has none left."""
+    n = -1
+    for n, batch in enumerate(batches):
+        if n % dist.world_size == dist.rank:
+            yield batch
+    if 0 < (n + 1) % dist.world_size <= dist.rank:
+        yield None

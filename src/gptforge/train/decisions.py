@@ -22,6 +22,8 @@ EVALUATIONS = 10  # in a run, where eval.every is not set
 RECORDS = 200  # in a run, where log.every is not set
 MEMORY_SHARE = 0.7  # of what is free, for the estimate is one
 MACHINE_KEYS = ("device", "dtype", "compile", "threads", "tf32", "micro_batch_size")
+SHARED_KEYS = ("threads", "micro_batch_size")  # what other processes of the run leave to this one
+ALONE = Choice(1, "parallel=none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Decisions:
     eval_every: Choice
     checkpoint_every: Choice
     log_every: Choice
+    processes: Choice = ALONE
     seconds: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -42,11 +45,11 @@ class Decisions:
         named |= {"allocator": self.runtime.allocator, "tf32": self.runtime.tf32}
         named |= {"threads": self.runtime.threads, "micro_batch_size": self.micro_batch_size, "steps": self.steps}
         named |= {"warmup_steps": self.warmup_steps, "eval_every": self.eval_every}
-        named |= {"checkpoint_every": self.checkpoint_every, "log_every": self.log_every}
+        named |= {"checkpoint_every": self.checkpoint_every, "log_every": self.log_every, "processes": self.processes}
         return {name: {"value": c.value, "reason": c.reason} for name, c in named.items()}
 
 
-def as_before(cfg: TrainConfig, saved: Mapping[str, Any], machine: Machine) -> dict[str, Choice]:
+def as_before(cfg: TrainConfig, saved: Mapping[str, Any], machine: Machine, processes: int = 1) -> dict[str, Choice]:
     """The machine's decisions of a run that goes on on the same device, but for what the config now sets."""
     asked = {
         "device": cfg.runtime.device,
@@ -61,12 +64,20 @@ def as_before(cfg: TrainConfig, saved: Mapping[str, Any], machine: Machine) -> d
     before = saved["device"]["value"]
     if (asked["device"] or before) != before or before not in machine.devices:
         return {}  # another device: nothing that was decided for the old one holds
+    others = saved.get("processes", {"value": 1})["value"] != processes  # than before
     known = [k for k in MACHINE_KEYS if asked[k] is None and k in saved]  # an older gptforge decided less
-    return {k: Choice(saved[k]["value"], saved[k]["reason"]) for k in known}
+    kept = [k for k in known if not (others and k in SHARED_KEYS)]
+    return {k: Choice(saved[k]["value"], saved[k]["reason"]) for k in kept}
 
 
 def decide(
-    cfg: TrainConfig, runtime: Runtime, machine: Machine, vocab_size: int, windows_per_epoch: int, micro: Choice | None
+    cfg: TrainConfig,
+    runtime: Runtime,
+    machine: Machine,
+    vocab_size: int,
+    windows_per_epoch: int,
+    micro: Choice | None,
+    processes: int = 1,
 ) -> Decisions:
     """All decisions for a config, a machine and a text of `windows_per_epoch` windows; `micro` is a saved one."""
     loop = cfg.train
@@ -84,12 +95,13 @@ def decide(
         runtime = replace(runtime, compile=compile_choice(cfg, runtime, machine, vocab_size, n, seconds))
     return Decisions(
         runtime=runtime,
-        micro_batch_size=micro or micro_batch_size(cfg, runtime, machine, vocab_size),
+        micro_batch_size=micro or micro_batch_size(cfg, runtime, machine, vocab_size, processes),
         steps=steps,
         warmup_steps=Choice(warmup, "schedule.warmup_steps, at most a tenth of the run"),
         eval_every=every,
         checkpoint_every=saves,
         log_every=records,
+        processes=Choice(processes, _process_reason(cfg, str(runtime.device.value))),
         seconds=seconds,
     )
 
@@ -130,23 +142,35 @@ def length(cfg: TrainConfig, windows_per_epoch: int) -> Choice:
     return Choice(DEFAULT_STEPS, "the default length")
 
 
-def micro_batch_size(cfg: TrainConfig, runtime: Runtime, machine: Machine, vocab_size: int) -> Choice:
-    """The largest divisor of the batch that fits into memory by estimate."""
+def micro_batch_size(
+    cfg: TrainConfig, runtime: Runtime, machine: Machine, vocab_size: int, processes: int = 1
+) -> Choice:
+    """The largest divisor of a process's share of the batch that fits into memory by estimate."""
     loop = cfg.train
+    share = loop.batch_size // processes
     if loop.micro_batch_size:
         return Choice(loop.micro_batch_size, "asked for")
     if loop.grad_accum:
-        return Choice(loop.batch_size // loop.grad_accum, "from train.grad_accum")
+        return Choice(share // loop.grad_accum, "from train.grad_accum")
     device, dtype = str(runtime.device.value), str(runtime.dtype.value)
     memory = machine.memory_of(device)
     room = MEMORY_SHARE * memory
-    for size in reversed(divisors(loop.batch_size)):
+    the_batch = "the batch" if processes == 1 else f"its share of {share}"
+    for size in reversed(divisors(share)):
         needed = sum(training_memory(cfg.model, vocab_size, size, dtype, device).values())
         if needed <= room:
-            whole = "the whole batch" if size == loop.batch_size else "as much of the batch as"
-            verb = "fits" if size == loop.batch_size else "fit"
+            whole = the_batch.replace("the ", "the whole ") if size == share else f"as much of {the_batch} as"
+            verb = "fits" if size == share else "fit"
             return Choice(size, f"{whole} {verb}: about {shown_bytes(needed)} of {shown_bytes(memory)}")
     return Choice(1, f"even one sequence may need more than the {shown_bytes(memory)} there are")
+
+
+def _process_reason(cfg: TrainConfig, device: str) -> str:
+    if cfg.parallel.kind == "none":
+        return "parallel=none"
+    if cfg.parallel.nproc:
+        return "parallel.nproc"
+    return "one a GPU" if device == "cuda" else "as torchrun started them"
 
 
 def _every(steps: int | None, times: int) -> Choice:

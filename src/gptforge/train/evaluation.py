@@ -12,6 +12,7 @@ import torch
 from gptforge.compiling import left_out
 from gptforge.config import TrainConfig
 from gptforge.data.loader import eval_batches, n_eval_windows
+from gptforge.dist import Dist
 from gptforge.evals.loss import LossResult, evaluate
 from gptforge.model import Transformer
 from gptforge.sampling import generate_text, unescaped
@@ -27,7 +28,10 @@ class Interrupted(Exception):
 
 
 class Evaluator:
-    """Looks at a model in training. `poll` is called between batches and may raise to give up."""
+    """Looks at a model in training. `poll` is called between batches and may raise to give up.
+
+    The processes of a run share the losses (`dist`), and any of them can write a sample.
+    """
 
     def __init__(
         self,
@@ -35,7 +39,9 @@ class Evaluator:
         parts: Parts,
         autocast: Callable[[], AbstractContextManager[object]],
         poll: Callable[[], None],
+        dist: Dist | None = None,
     ) -> None:
+        self._dist = dist
         self._cfg, self._parts, self._autocast, self._poll = cfg, parts, autocast, poll
         self._token_bytes = torch.from_numpy(parts.tokenizer.token_bytes())
         self._batch = max(BATCH, int(parts.decisions.micro_batch_size.value or 1))
@@ -52,7 +58,7 @@ class Evaluator:
     def _loss(self, batches) -> LossResult:
         model = self._parts.model
         with left_out(model):  # a graph for each shape of evaluation would cost more than it saves
-            return evaluate(model, batches, self._token_bytes, self._autocast, self._poll)
+            return evaluate(model, batches, self._token_bytes, self._autocast, self._poll, self._dist)
 
     def sample(self, step: int) -> str:
         """The prompt and what the model makes of it. Raises DataError for a prompt outside the vocabulary."""

@@ -19,7 +19,8 @@ TOKENS_PER_PARAMETER = 20  # about compute-optimal for large models (Hoffmann et
 
 def describe(cfg: InfoConfig) -> dict[str, Any]:
     """All figures of a config as JSON values. With cfg.vocab_size the text is not read. Raises UserError."""
-    machine = runtime.probe()
+    processes = cfg.parallel.processes or 1
+    machine = runtime.probe(processes)
     chosen = runtime.choose(cfg.runtime, machine)
     data: dict[str, Any] | None = None
     vocab_size = cfg.vocab_size
@@ -30,7 +31,7 @@ def describe(cfg: InfoConfig) -> dict[str, Any]:
         data = {"text": dataset.manifest["label"], "train_tokens": len(dataset.train), "val_tokens": len(dataset.val)}
         if len(dataset.train) > cfg.model.block_size:
             windows = WindowOrder(len(dataset.train), cfg.model.block_size, cfg.seed).windows_per_epoch
-    micro = micro_batch_size(cfg, chosen, machine, vocab_size)
+    micro = micro_batch_size(cfg, chosen, machine, vocab_size, processes)
     dtype, device = str(chosen.dtype.value), str(chosen.device.value)
     parts = count_parameters(cfg.model, vocab_size)
     return {

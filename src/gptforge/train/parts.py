@@ -51,27 +51,30 @@ def build_parts(
     tokenizer: Tokenizer | None = None,
     saved_decisions: Mapping[str, Any] | None = None,
     on_progress: Callable[[str, float], None] | None = None,
+    dist: Dist | None = None,
 ) -> tuple[Parts, Dist]:
     """Tokenizer, data, model and optimizer of a config, on the machine's device.
 
-    `tokenizer` and `saved_decisions` are those of a run that goes on. Raises UserError for what
-    cannot be; nothing is written but the token cache.
+    `tokenizer` and `saved_decisions` are those of a run that goes on; `dist` is this process's place among several,
+    and comes back with the device. Raises UserError for what cannot be; nothing is written but the token cache.
     """
-    machine = machine_runtime.probe()
-    kept = as_before(cfg, saved_decisions or {}, machine)
+    place = dist or Dist(torch.device("cpu"))
+    machine = place.first(lambda: machine_runtime.probe(place.local_size))  # one look, so that all decide alike
+    kept = as_before(cfg, saved_decisions or {}, machine, place.world_size)
     chosen = machine_runtime.choose(cfg.runtime, machine)
     chosen = dataclasses.replace(chosen, **{k: c for k, c in kept.items() if k != "micro_batch_size"})
     machine_runtime.apply(chosen, cfg.runtime.deterministic)
 
-    dataset = prepare(cfg.data, cfg.tokenizer, tokenizer, on_progress)
+    dataset = place.in_turn(lambda: prepare(cfg.data, cfg.tokenizer, tokenizer, on_progress if place.main else None))
     check_length(dataset, cfg.model.block_size)
     order = WindowOrder(len(dataset.train), cfg.model.block_size, cfg.seed, cfg.data.shuffle)
     loader = TrainLoader(dataset.train, cfg.model.block_size, cfg.train.batch_size, order)
     vocab_size = dataset.tokenizer.vocab_size
     check_room(cfg, chosen, machine, vocab_size)
-    decisions = decide(cfg, chosen, machine, vocab_size, loader.windows_per_epoch, kept.get("micro_batch_size"))
+    micro, epoch = kept.get("micro_batch_size"), loader.windows_per_epoch
+    decisions = decide(cfg, chosen, machine, vocab_size, epoch, micro, place.world_size)
 
-    dist = Dist(chosen.torch_device)
+    dist = dataclasses.replace(place, device=chosen.torch_device)
     with machine_runtime.out_of_memory_as_error("a smaller model, or fewer tokens in the vocabulary"):
         model = build_model(cfg, vocab_size, dist.device)
     if decisions.runtime.compile.value:

@@ -20,6 +20,7 @@ from gptforge.logs import Plan
 from gptforge.model.cost import count_parameters, flops_per_token, training_memory
 from gptforge.runs import Run
 from gptforge.runtime import peak_memory
+from gptforge.train.decisions import Decisions
 from gptforge.train.parts import Parts
 from gptforge.train.state import TrainState
 
@@ -34,10 +35,9 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
     parameters = sum(p.numel() for p in parts.model.parameters())
     steps = int(d.steps.value) if d.steps.value is not None else None
     per_step = cfg.train.batch_size * cfg.model.block_size
-    micro = int(d.micro_batch_size.value or 1)
-    memory = sum(
-        training_memory(cfg.model, vocab, micro, str(d.runtime.dtype.value), str(d.runtime.device.value)).values()
-    )
+    micro, processes = int(d.micro_batch_size.value or 1), int(d.processes.value or 1)
+    device, dtype = str(d.runtime.device.value), str(d.runtime.dtype.value)
+    memory = sum(training_memory(cfg.model, vocab, micro, dtype, device).values())
     shape = f"{cfg.model.n_layer} layers, {cfg.model.n_head} heads, width {cfg.model.n_embd}"
     rows = [
         ("data", f"{data.manifest['label']}: {len(data.train):,} + {len(data.val):,} tokens", "training + validation"),
@@ -45,23 +45,19 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
         ("model", f"{choices.get('model', '')} {shown_count(parameters)} parameters".strip(), shape),
         ("context", f"{cfg.model.block_size} tokens", "model.block_size"),
         ("length", f"{steps:,} steps" if steps else f"{cfg.train.time}", d.steps.reason),
-        ("batch", f"{cfg.train.batch_size} sequences, {per_step:,} tokens", _accumulation(cfg.train.batch_size, micro)),
+        (
+            "batch",
+            f"{cfg.train.batch_size} sequences, {per_step:,} tokens",
+            _accumulation(cfg.train.batch_size, micro, processes),
+        ),
         ("micro-batch", str(micro), d.micro_batch_size.reason),
         (
             "optimizer",
             f"{cfg.optimizer.kind}, lr {cfg.optimizer.lr:g}",
             f"{cfg.schedule.kind}, {d.warmup_steps.value} warm-up",
         ),
-        ("device", str(d.runtime.device.value), d.runtime.device.reason),
-        ("dtype", str(d.runtime.dtype.value), d.runtime.dtype.reason),
-        ("compile", "yes" if d.runtime.compile.value else "no", d.runtime.compile.reason),
-        ("threads", str(d.runtime.threads.value), d.runtime.threads.reason),
-        ("allocator", "tuned" if d.runtime.allocator.value else "as it is", d.runtime.allocator.reason),
-        (
-            "memory",
-            f"about {shown_bytes(memory)}",
-            f"of {shown_bytes(parts.machine.memory_of(str(d.runtime.device.value)))} free",
-        ),
+        *_machine_rows(d),
+        ("memory", f"about {shown_bytes(memory)}", f"of {_free(parts, processes)}"),
         ("evaluate", f"every {d.eval_every.value} steps" if d.eval_every.value else "by time", d.eval_every.reason),
     ]
     if steps:
@@ -72,15 +68,38 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
         )
         flops = tokens * flops_per_token(cfg.model, vocab)
         rows.insert(7, ("compute", f"{flops:.2e} FLOPs", "forward and backward"))
-    if d.runtime.tf32.value is not None:
-        rows.append(("TF32", "yes" if d.runtime.tf32.value else "no", d.runtime.tf32.reason))
     if cfg.train.stop_after:
         rows.append(("stop after", cfg.train.stop_after, "train.stop_after; resumable"))
     return Plan("what will run, and why", rows, run_dir)
 
 
-def _accumulation(batch: int, micro: int) -> str:
-    return "at once" if micro == batch else f"{batch // micro} micro-batches"
+def _free(parts: Parts, processes: int) -> str:
+    free = shown_bytes(parts.machine.memory_of(str(parts.decisions.runtime.device.value)))
+    return f"{free} free{' for each process' if processes > 1 else ''}"
+
+
+def _machine_rows(d: Decisions) -> list[tuple[str, str, str]]:
+    """What the run computes with."""
+    runtime = d.runtime
+    rows = [
+        ("device", str(runtime.device.value), runtime.device.reason),
+        ("dtype", str(runtime.dtype.value), runtime.dtype.reason),
+        ("compile", "yes" if runtime.compile.value else "no", runtime.compile.reason),
+        ("threads", str(runtime.threads.value), runtime.threads.reason),
+        ("allocator", "tuned" if runtime.allocator.value else "as it is", runtime.allocator.reason),
+    ]
+    if runtime.tf32.value is not None:
+        rows.insert(2, ("TF32", "yes" if runtime.tf32.value else "no", runtime.tf32.reason))
+    if int(d.processes.value or 1) > 1:
+        rows.insert(0, ("processes", str(d.processes.value), d.processes.reason))
+    return rows
+
+
+def _accumulation(batch: int, micro: int, processes: int) -> str:
+    several, parts = f"{processes} processes" if processes > 1 else "", batch // processes // micro
+    if parts == 1:
+        return several or "at once"
+    return f"{several}{' x ' if several else ''}{parts} micro-batches"
 
 
 def warnings(cfg: TrainConfig, parts: Parts) -> list[str]:
@@ -106,9 +125,9 @@ def strange_start(loss: float, vocab_size: int) -> str:
     )
 
 
-def ways_to_less_memory(cfg: TrainConfig, micro: int) -> list[str]:
-    """What to type when training does not fit."""
-    smaller = [d for d in divisors(cfg.train.batch_size) if d < micro]
+def ways_to_less_memory(share: int, micro: int) -> list[str]:
+    """What to type when training does not fit; `share` is what a process computes of a batch."""
+    smaller = [d for d in divisors(share) if d < micro]
     first = f"train.micro_batch_size={smaller[-1]} (now {micro})" if smaller else ""
     return [first, "a smaller model, or a smaller model.block_size"]
 
@@ -185,5 +204,5 @@ def fingerprint(parts: Parts) -> dict[str, Any]:
         "compile": runtime.compile.value,
         "tf32": runtime.tf32.value,
         "micro_batch_size": parts.decisions.micro_batch_size.value,
-        "world_size": 1,
+        "world_size": parts.decisions.processes.value,
     }

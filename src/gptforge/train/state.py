@@ -6,8 +6,9 @@ needs no state: it is a function of the step.
 
 import contextlib
 import dataclasses
+import hashlib
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,32 +86,52 @@ class TrainState:
 UNAVERAGED = "unaveraged.safetensors"  # the weights that are trained, where model.safetensors holds their average
 
 
+@dataclass(frozen=True, slots=True)
+class Rng:
+    """The states of all global random generators of one process."""
+
+    torch: dict[str, Tensor]
+    python: dict[str, Any]
+
+
+def rng() -> Rng:
+    """Those of this process."""
+    return Rng(torch_rng(), python_rng())
+
+
 def pack(
     state: TrainState,
     model: nn.Module,
     optimizer: Optimizer | Together,
     average: WeightAverage | None,
     fingerprint: Mapping[str, Any],
+    rngs: Sequence[Rng] = (),
 ) -> dict[str, bytes]:
-    """The files of a checkpoint that hold the training state."""
+    """The files of a checkpoint that hold the training state; `rngs` are the generators of all processes by rank."""
+    first, *others = rngs or [rng()]
+    tensors = dict(first.torch)
+    for rank, other in enumerate(others, 1):
+        tensors |= {f"{rank}/{name}": tensor for name, tensor in other.torch.items()}
+    held: dict[str, Any] = {"state": dataclasses.asdict(state), "fingerprint": dict(fingerprint), "rng": first.python}
+    if others:
+        held["rng_of_others"] = [other.python for other in others]
     weights = {UNAVERAGED: tensor_bytes(model.state_dict())} if average else {}
     with average.in_place() if average else contextlib.nullcontext():
         weights["model.safetensors"] = tensor_bytes(model.state_dict())
     return weights | {
         "optimizer.safetensors": tensor_bytes(optimizer_tensors(model, optimizer)),
-        "rng.safetensors": tensor_bytes(torch_rng()),
-        "state.json": json_bytes(
-            {"state": dataclasses.asdict(state), "fingerprint": dict(fingerprint), "rng": python_rng()}
-        ),
+        "rng.safetensors": tensor_bytes(tensors),
+        "state.json": json_bytes(held),
     }
 
 
 def unpack(
-    path: Path, model: nn.Module, optimizer: Optimizer | Together, average: WeightAverage | None
+    path: Path, model: nn.Module, optimizer: Optimizer | Together, average: WeightAverage | None, rank: int = 0
 ) -> tuple[TrainState, dict[str, Any]]:
-    """Puts a verified checkpoint's state into model, optimizer and random generators.
+    """Puts a verified checkpoint's state into model, optimizer and the random generators of process `rank`.
 
-    Returns the state and the fingerprint it was saved under. Raises CheckpointError when any part does not fit.
+    A process that the run did not have before keeps its generators. Returns the state and the fingerprint it was
+    saved under. Raises CheckpointError when any part does not fit.
     """
     held = read_json(path / "state.json", "the training state")
     try:
@@ -121,8 +142,10 @@ def unpack(
         if (path / UNAVERAGED).exists():
             load_weights(model, path, UNAVERAGED)
         restore_optimizer(model, optimizer, read_tensors(path / "optimizer.safetensors"))
-        restore_python_rng(held["rng"])
-        restore_torch_rng(read_tensors(path / "rng.safetensors"))
+        others = held.get("rng_of_others", [])
+        if rank <= len(others):
+            restore_python_rng([held["rng"], *others][rank])
+            restore_torch_rng(of_rank(read_tensors(path / "rng.safetensors"), rank))
         return state, dict(held["fingerprint"])
     except (LookupError, TypeError, ValueError, RuntimeError) as e:
         raise CheckpointError(f"the training state does not fit: {e}", where=str(path)) from None
@@ -157,8 +180,13 @@ def restore_optimizer(model: nn.Module, optimizer: Optimizer | Together, tensors
         one.load_state_dict({"state": state, "param_groups": groups})
 
 
-def seed_all(seed: int) -> None:
-    """Seeds the global generators of torch, Python and numpy; own objectives and data may draw from any."""
+def seed_all(seed: int, rank: int = 0) -> None:
+    """Seeds the global generators of torch, Python and numpy; own objectives and data may draw from any.
+
+    The first process has the seed itself, each other one a stream of its own: dropout must differ between their rows.
+    """
+    if rank:
+        seed = int.from_bytes(hashlib.sha256(f"{seed} {rank}".encode()).digest()[:7])
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)
@@ -172,6 +200,12 @@ def torch_rng() -> dict[str, Tensor]:
     if torch.backends.mps.is_available():
         states["mps"] = torch.mps.get_rng_state()
     return states
+
+
+def of_rank(tensors: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
+    """The generators of one process among those of all: `cpu` is the first one's, `1/cpu` the second one's."""
+    named = [(*name.rpartition("/")[::2], tensor) for name, tensor in tensors.items()]
+    return {name: tensor for owner, name, tensor in named if int(owner or 0) == rank}
 
 
 def restore_torch_rng(states: Mapping[str, Tensor]) -> None:

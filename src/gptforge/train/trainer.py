@@ -1,29 +1,31 @@
 """The training loop: step, log, evaluate, sample, save when due; resume, stop and fail without losing anything.
 
 Reads from top to bottom: `fit`, `_loop`, `step`. What exists is built in parts.py, what was
-decided is in decisions.py, what is saved is in state.py, what is looked at is in evaluation.py.
+decided is in decisions.py, what is saved is in state.py, what is looked at is in evaluation.py,
+what is written is in keeper.py.
+
+Several processes run the same loop side by side. Each computes its rows of a batch; whatever changes the course of the
+loop (a loss, a clock, a signal) is made one and the same on all of them by `dist`.
 """
 
-import contextlib
 import math
 import time
-import traceback
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gptforge import checkpoint, compiling
+from gptforge import compiling, parallel
 from gptforge.config import TrainConfig
-from gptforge.config.saved import as_saved, load_config
+from gptforge.config.saved import load_config
 from gptforge.data.batch import Batch
-from gptforge.dist import Dist
-from gptforge.errors import CheckpointError, DataError, NumericalError, Stopped, UserError
-from gptforge.logs import Sinks, open_sinks
+from gptforge.dist import Dist, peers
+from gptforge.errors import CheckpointError, ConfigError, DataError, NumericalError, Stopped
+from gptforge.logs import Sink
 from gptforge.model.cost import flops_per_token
 from gptforge.optim import lr_multiplier
-from gptforge.runs import Call, Run, write_json
+from gptforge.runs import Call, Run
 from gptforge.runtime import autocast, measured_peak, out_of_memory_as_error
 from gptforge.signals import StopSignals
 from gptforge.train import plan
@@ -31,8 +33,9 @@ from gptforge.train.clock import Clock, StopLimit
 from gptforge.train.decisions import EVALUATIONS, uncompiled
 from gptforge.train.eager import or_eager
 from gptforge.train.evaluation import Evaluator, Interrupted
+from gptforge.train.keeper import Keeper
 from gptforge.train.parts import Parts, build_parts
-from gptforge.train.state import TrainState, pack, seed_all, unpack
+from gptforge.train.state import TrainState, rng, seed_all, unpack
 
 WARMUP_SHARE = 0.1  # of a run of fixed time, the most that its warm-up takes
 RESERVE = 1.3  # of the time of an evaluation and a save, kept for the last ones in a run of fixed time
@@ -55,8 +58,7 @@ class Trainer:
         signals: StopSignals | None = None,
     ) -> None:
         if parts is None:
-            parts, built = build_parts(cfg)
-            dist = dist or built
+            parts, dist = build_parts(cfg, dist=dist)
         self.cfg = cfg
         self.run = run
         self.dist = dist or Dist(parts.decisions.runtime.torch_device)
@@ -64,16 +66,17 @@ class Trainer:
         self.call = call or Call()
         self.signals = signals or StopSignals()
         self.decisions = parts.decisions
+        self.replica = parallel.replicated(parts.model, self.dist)
+        self.rows = parallel.share(cfg.train.batch_size, self.dist)
         self.micro = int(parts.decisions.micro_batch_size.value or 1)
         self.autocast = partial(autocast, parts.decisions.runtime)
-        self.evaluator = Evaluator(cfg, parts, self.autocast, self._poll)
+        self.evaluator = Evaluator(cfg, parts, self.autocast, self._poll, self.dist)
+        self.keeper = Keeper(cfg, run, self.dist, parts, self.call)
         self.flops_per_token = flops_per_token(cfg.model, parts.tokenizer.vocab_size)
-        self.fingerprint = plan.fingerprint(parts)
+        self.sinks = Sink()  # in `fit` those of the run
         self.state = TrainState()
-        self.sinks: Sinks
         self._clock = Clock()
         self._saved_step: int | None = None
-        self._begun = False  # whether this start has changed anything in the run
 
     @property
     def total_steps(self) -> int | None:
@@ -88,40 +91,29 @@ class Trainer:
         `resume_from` is a verified checkpoint of this run; `warnings` are told at the start. Raises
         Stopped (resumable), NumericalError, ResourceError.
         """
-        with self.run.locked():
-            self.sinks = open_sinks(self.run.path, self.cfg.ui)
+        less_memory = plan.ways_to_less_memory(self.rows.stop - self.rows.start, self.micro)
+        with self.keeper.opened() as self.sinks, self.signals.polled():
             try:
-                self._start(resume_from, warnings or [])
-                with self.signals.polled(), out_of_memory_as_error(*plan.ways_to_less_memory(self.cfg, self.micro)):
+                with peers(self.dist.world_size > 1), out_of_memory_as_error(*less_memory):
+                    self._start(resume_from, warnings or [])
                     self._loop()
                     return self._finish("done")
             except Stopped as e:
-                if self._begun:  # else the run is as it was
-                    self.sinks.note(f"{e} after step {self.state.step}; the run can go on")
-                    self._finish("stopped")
+                self.sinks.note(f"{e} after step {self.state.step}; the run can go on")
+                self._finish("stopped")
                 raise
             except BaseException as e:
-                self._failed(e)
+                self.keeper.fail(e, self.state)
                 raise
-            finally:
-                self.sinks.close()
 
     def _start(self, resume_from: Path | None, warnings: list[str]) -> None:
         """Restores or begins, and tells what will run."""
-        checkpoint.sweep_litter(self.run)
-        seed_all(self.cfg.seed)  # for dropout; data order and samples have generators of their own
+        self.keeper.clear()
+        seed_all(self.cfg.seed, self.dist.rank)  # for dropout; data order and samples have generators of their own
         if resume_from is not None:
             warnings = [*warnings, *self._restore(resume_from)]
-        else:
-            self.sinks.metrics.truncate(0)
-        self._begun = True
-        if self.cfg.resume:
-            self.run.update(as_saved(self.cfg, self.call.choices), self.call)
-            self.run.point_latest()
-        write_json(self.run.decisions, self.decisions.to_dict())
-        write_json(self.run.path / "env.json", plan.environment(self.parts))
-        write_json(self.run.summary, self._summary("running"))
-        self.peak_flops = measured_peak(self.decisions.runtime)
+        self.keeper.begin(self.state)
+        self.peak_flops = self.dist.sum(measured_peak(self.decisions.runtime))[0]
         told = plan.make_plan(self.cfg, self.parts, self.call.choices, str(self.run.path))
         self.sinks.start(told, self.total_steps, self.decisions.seconds, self.state.step)
         for text in self.parts.dataset.notes:
@@ -137,7 +129,7 @@ class Trainer:
         limit = StopLimit(self.cfg.train.stop_after, self.state.step)
         if self.state.step and self._eval_due() and self.state.last_eval_step != self.state.step:
             self._evaluate()  # the run was stopped in the middle of it
-            self._point()
+            self.keeper.point(self.state)
         while not self._over():
             self._stop_if(limit.reached(self.state.step))
             stats = self.step()
@@ -162,15 +154,16 @@ class Trainer:
 
         Raises NumericalError before the update when loss or gradient is not finite.
         """
-        model, optimizer = self.parts.model, self.parts.optimizer
+        optimizer = self.parts.optimizer
         lr = self._set_lr()
         began = time.perf_counter()
-        batch = self.parts.loader.batch(self.state.step)
+        batch = self.parts.loader.batch(self.state.step, self.rows)
         self._clock.waited += time.perf_counter() - began
-        tokens = batch.learnt
-        total = or_eager(model, partial(self._gradients, batch, tokens), self._go_on_uncompiled)
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), self.cfg.train.grad_clip or math.inf)
+        tokens = int(self.dist.sum(batch.learnt)[0])
+        total = or_eager(self.parts.model, partial(self._gradients, batch, tokens), self._go_on_uncompiled)
+        norm = torch.nn.utils.clip_grad_norm_(self.parts.model.parameters(), self.cfg.train.grad_clip or math.inf)
         loss_sum, grad_norm = torch.stack([total, norm.float()]).tolist()  # the step's one wait for the device
+        loss_sum, grad_norm = self._agreed(loss_sum, grad_norm)
         self._check(loss_sum / tokens, grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -182,22 +175,29 @@ class Trainer:
 
     def _gradients(self, batch: Batch, tokens: int) -> torch.Tensor:
         """Sums up the gradients of a batch over its micro-batches; returns the summed loss."""
-        model, device = self.parts.model, self.dist.device
+        model, device = self.replica, self.dist.device
         total = torch.zeros((), device=device)
         for first in range(0, len(batch.inputs), self.micro):
-            with self.autocast():
-                loss = self.parts.objective(model, batch.rows(first, first + self.micro).to(device))
-            (loss.total / tokens).backward()  # by the tokens of the whole step, not of the micro-batch
+            with parallel.accumulated(model, last=first + self.micro >= len(batch.inputs)):
+                with self.autocast():
+                    loss = self.parts.objective(model, batch.rows(first, first + self.micro).to(device))
+                (loss.total / tokens).backward()  # by the tokens of the whole step, not of the micro-batch
             total += loss.total.detach()
         return total
 
     def _go_on_uncompiled(self, error: BaseException) -> None:
         """Takes note that compiling failed; a signal that reached the compiler too only stops the run."""
         self._stop_if()
+        if self.dist.world_size > 1:  # the others may have added up gradients that this one would add once more
+            raise ConfigError(compiling.reason(error), where="runtime.compile", fix="runtime.compile=false")
         self.sinks.warn(compiling.warning(error))
         self.decisions = self.parts.decisions = uncompiled(self.decisions, compiling.reason(error))
-        self.fingerprint = plan.fingerprint(self.parts)
-        write_json(self.run.decisions, self.decisions.to_dict())
+        self.keeper.decided_anew()
+
+    def _agreed(self, loss_sum: float, grad_norm: float) -> tuple[float, float]:
+        """The loss over all processes, and the norm, which each has found by itself: finite on all or on none."""
+        loss_sum, norms = self.dist.sum(loss_sum, grad_norm)
+        return loss_sum, norms / self.dist.world_size
 
     def _warm(self) -> float:
         """How far the warm-up is, over at 1: counted in steps, in a run of fixed time at most a tenth of it."""
@@ -240,7 +240,8 @@ class Trainer:
         else:
             reserve = RESERVE * (state.eval_seconds + state.save_seconds)  # for those at the end
             budget = max(1e-9, (self.decisions.seconds or 0.0) - reserve)
-            state.progress = min(1.0, max(state.progress, state.seconds / budget))
+            progress = min(1.0, max(state.progress, state.seconds / budget))
+            (state.progress,) = self.dist.sum(progress if self.dist.main else 0.0)  # the first process's clock
 
     # When due ----------------------------------------------------------------
 
@@ -302,7 +303,7 @@ class Trainer:
         if warning := state.judge(val.loss, train.loss):
             self.sinks.warn(warning)
         try:
-            if text := self.evaluator.sample(state.step):
+            if self.dist.main and (text := self.evaluator.sample(state.step)):
                 self.sinks.sample(state.step, text)
         except DataError as e:
             self.sinks.warn(f"no sample: {e.what}")
@@ -312,48 +313,31 @@ class Trainer:
     # Saving, stopping, ending --------------------------------------------------
 
     def save(self) -> None:
-        """Commits a checkpoint of this step, moves the pointers, and rotates."""
-        step = self.state.step
-        if self._saved_step == step:
+        """Commits a checkpoint of this step, unless there is one."""
+        if self._saved_step == self.state.step:
             return
         began = time.perf_counter()
-        self.sinks.metrics.sync()
-        self.state.metrics_bytes = self.sinks.metrics.length()
         self.state.seconds = self._clock.seconds()
-        parts = self.parts
-        files = pack(self.state, parts.model, parts.optimizer, parts.average, self.fingerprint)
-        files["config.json"] = checkpoint.json_bytes(as_saved(self.cfg, self.call.choices))
-        files["decisions.json"] = checkpoint.json_bytes(self.decisions.to_dict())
-        files["tokenizer.json"] = checkpoint.json_bytes(self.parts.tokenizer.stored())
-        checkpoint.commit(self.run, step, files)
-        self._point()
-        checkpoint.rotate(self.run, self.cfg.checkpoint.keep)
-        self._saved_step = step
+        self.keeper.save(self.state, self.dist.gathered(rng()))
+        self._saved_step = self.state.step
         self.state.save_seconds = max(self.state.save_seconds, time.perf_counter() - began)
         self._clock.pause(time.perf_counter() - began)
 
-    def _point(self) -> None:
-        """Makes `latest` and `best` say what is so, also where a kill came between a checkpoint and its pointers."""
-        for name, step in (("latest", self.state.step), ("best", self.state.best_step)):
-            if step is not None and self.run.pointer(name) != step and self.run.checkpoint(step).is_dir():
-                checkpoint.point(self.run, name, step)
-
     def _restore(self, path: Path) -> list[str]:
         """Takes up a checkpoint; returns warnings about what is not as it was."""
-        self.state, before = unpack(path, self.parts.model, self.parts.optimizer, self.parts.average)
+        parts = self.parts
+        self.state, before = unpack(path, parts.model, parts.optimizer, parts.average, self.dist.rank)
+        now = self.keeper.fingerprint
         for key, name in plan.REFUSED.items():
-            if before.get(key) != self.fingerprint[key]:
+            if before.get(key) != now[key]:
                 raise CheckpointError(
                     f"{name} is not the one this run was trained on", where=str(path), fix="start a new run on it"
                 )
-        self.sinks.metrics.truncate(self.state.metrics_bytes)
         self._saved_step = self.state.step
         self._take_up_progress(load_config(TrainConfig, path / "config.json"))
-        said = []
-        if aside := checkpoint.set_aside(self.run, self.state.step):
-            said.append(f"later checkpoints were moved to {aside}")
-        self._point()
-        changed = [f"{k} {before.get(k)} -> {v}" for k, v in self.fingerprint.items() if before.get(k) != v]
+        said = self.keeper.set_aside(self.state)
+        self.keeper.point(self.state)
+        changed = [f"{k} {before.get(k)} -> {v}" for k, v in now.items() if before.get(k) != v]
         if changed:
             said.append(f"not bit for bit as without a stop: {', '.join(changed)}")
         return said
@@ -369,37 +353,25 @@ class Trainer:
             state.evaluated_tenths = int(state.progress * EVALUATIONS)
 
     def _poll(self) -> None:
-        if self.signals.asked:
+        if self.dist.any(bool(self.signals.asked)):
             raise Interrupted
 
     def _stop_if(self, reason: str = "") -> None:
-        """Saves and raises Stopped for a reason, or for a signal."""
+        """Saves and raises Stopped for the first process's reason, or for a signal to any of them."""
         if self.signals.asked:
             reason = f"stopped by {self.signals.asked}"
-        if reason:
-            self.save()
-            raise Stopped(reason)
+        if self.dist.any(bool(reason) and (self.dist.main or bool(self.signals.asked))):
+            if self.state.step:
+                self.save()
+            raise Stopped(reason or "stopped by a signal")
 
     def _finish(self, status: str) -> dict[str, Any]:
-        """Writes the summary and tells the result with what to type next."""
+        """Saves a run that is done, and sums it up."""
         if status == "done":
             self.save()
             self.state.seconds = self._clock.seconds()
-        with self.parts.best_weights():
-            weights = checkpoint.weights_sha256(self.parts.model)
-        summary = self._summary(status, weights_sha256=weights)
-        write_json(self.run.summary, summary)
-        self.sinks.finish(summary, plan.next_commands(self.run, status, self.state.best_step, self.state.step))
+        summary = self.keeper.finish(status, self.state)
+        if len(set(self.dist.gathered(summary["weights_sha256"]))) > 1:
+            self.sinks.warn("the processes ended with different weights: a machine is faulty, or own code differs")
+        self.dist.barrier()  # all leave together: the first one to end may take the others along
         return summary
-
-    def _failed(self, error: BaseException) -> None:
-        """Leaves the reason in summary.json, and a traceback in train.log if it is a bug."""
-        text = error.what if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        told = str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error))
-        with contextlib.suppress(OSError):  # the disk may be what failed
-            self.sinks.log.line("error", told)
-            if self._begun:
-                write_json(self.run.summary, self._summary("failed", error=text))
-
-    def _summary(self, status: str, **more: Any) -> dict[str, Any]:
-        return plan.summary(status, self.state, self.parts, self.dist.device) | more

@@ -1,0 +1,121 @@
+"""What a run leaves on the disk: told at its begin, kept in checkpoints, summed up at its end.
+
+Of several processes the first one writes, alone; on the others all of this does nothing. Knows neither the loop nor
+when anything is due. What a checkpoint consists of is train/state.py's business, how it is committed checkpoint.py's.
+"""
+
+import contextlib
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from gptforge import checkpoint
+from gptforge.config import TrainConfig
+from gptforge.config.saved import as_saved
+from gptforge.dist import Dist
+from gptforge.errors import PeerLost, UserError
+from gptforge.logs import Sink, Sinks, open_sinks
+from gptforge.runs import Call, Run, write_json
+from gptforge.train import plan
+from gptforge.train.parts import Parts
+from gptforge.train.state import Rng, TrainState, pack
+
+
+class Keeper:
+    """The files of one run."""
+
+    def __init__(self, cfg: TrainConfig, run: Run, dist: Dist, parts: Parts, call: Call) -> None:
+        self._cfg, self._run, self._dist, self._parts, self._call = cfg, run, dist, parts, call
+        self.fingerprint = plan.fingerprint(parts)
+        self._files: Sinks | None = None
+        self._begun = False  # whether this start has changed anything in the run
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Sink]:
+        """Holds the run's lock, and whatever is told about it; what the other processes tell goes nowhere."""
+        if not self._dist.main:
+            yield Sink()
+            return
+        with self._run.locked():
+            self._files = open_sinks(self._run.path, self._cfg.ui)
+            try:
+                yield self._files
+            finally:
+                self._files.close()
+
+    def clear(self) -> None:
+        """Removes what killed processes have left."""
+        if self._files:
+            checkpoint.sweep_litter(self._run)
+
+    def begin(self, state: TrainState) -> None:
+        """Records what is about to run. The metrics are cut back to what they were at `state`."""
+        if not self._files:
+            return
+        self._begun = True
+        self._files.metrics.truncate(state.metrics_bytes)
+        if self._cfg.resume:
+            self._run.update(as_saved(self._cfg, self._call.choices), self._call)
+            self._run.point_latest()
+        write_json(self._run.decisions, self._parts.decisions.to_dict())
+        write_json(self._run.path / "env.json", plan.environment(self._parts))
+        write_json(self._run.summary, self._summary("running", state))
+
+    def decided_anew(self) -> None:
+        """Records decisions that had to be changed on the way, before the first step."""
+        self.fingerprint = plan.fingerprint(self._parts)
+        if self._files:
+            write_json(self._run.decisions, self._parts.decisions.to_dict())
+
+    def save(self, state: TrainState, rngs: Sequence[Rng]) -> None:
+        """Commits a checkpoint of this step, moves the pointers, and rotates."""
+        if not self._files:
+            return
+        self._files.metrics.sync()
+        state.metrics_bytes = self._files.metrics.length()
+        files = pack(state, self._parts.model, self._parts.optimizer, self._parts.average, self.fingerprint, rngs)
+        files["config.json"] = checkpoint.json_bytes(as_saved(self._cfg, self._call.choices))
+        files["decisions.json"] = checkpoint.json_bytes(self._parts.decisions.to_dict())
+        files["tokenizer.json"] = checkpoint.json_bytes(self._parts.tokenizer.stored())
+        checkpoint.commit(self._run, state.step, files)
+        self.point(state)
+        checkpoint.rotate(self._run, self._cfg.checkpoint.keep)
+
+    def point(self, state: TrainState) -> None:
+        """Makes `latest` and `best` say what is so, also where a kill came between a checkpoint and its pointers."""
+        if not self._files:
+            return
+        for name, step in (("latest", state.step), ("best", state.best_step)):
+            if step is not None and self._run.pointer(name) != step and self._run.checkpoint(step).is_dir():
+                checkpoint.point(self._run, name, step)
+
+    def set_aside(self, state: TrainState) -> list[str]:
+        """Moves checkpoints beyond a step away, from which the run goes on; says so."""
+        aside = checkpoint.set_aside(self._run, state.step) if self._files else None
+        return [f"later checkpoints were moved to {aside}"] if aside else []
+
+    def finish(self, status: str, state: TrainState) -> dict[str, Any]:
+        """Writes the summary and tells the result with what to type next."""
+        with self._parts.best_weights():
+            weights = checkpoint.weights_sha256(self._parts.model)
+        summary = self._summary(status, state, weights_sha256=weights)
+        if self._files:
+            write_json(self._run.summary, summary)
+            self._files.finish(summary, plan.next_commands(self._run, status, state.best_step, state.step))
+        return summary
+
+    def fail(self, error: BaseException, state: TrainState) -> None:
+        """Leaves the reason in summary.json, and a traceback in train.log if it is a bug."""
+        if not self._files:
+            return
+        text = error.what if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        told = str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error))
+        if isinstance(error, PeerLost) and (reason := self._dist.failure()):
+            text, told = reason.splitlines()[0], reason
+        with contextlib.suppress(OSError):  # the disk may be what failed
+            self._files.log.line("error", told)
+            if self._begun:
+                write_json(self._run.summary, self._summary("failed", state, error=text))
+
+    def _summary(self, status: str, state: TrainState, **more: Any) -> dict[str, Any]:
+        return plan.summary(status, state, self._parts, self._dist.device) | more
