@@ -232,7 +232,7 @@ def test_a_signal_while_they_are_being_started(here, moment):
 
 def torchrun(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "gptforge"]
-    env = dict(os.environ) | {"OMP_NUM_THREADS": "1"}
+    env = dict(os.environ) | {"OMP_NUM_THREADS": "1", "TMPDIR": os.getcwd()}  # torchrun leaves a folder there
     return subprocess.run([*command, *words], capture_output=True, text=True, timeout=120, env=env)
 
 
