@@ -90,6 +90,12 @@ def test_cores_and_memory_are_divided():
     )
 
 
+def test_info_counts_for_one_of_the_processes(here, capsys):
+    words = ["info", "model=tiny", "vocab_size=64", "train.batch_size=12", "json=true"]
+    assert small.gptforge(*words, "parallel=ddp", "nproc=3") == 0
+    assert json.loads(capsys.readouterr().out)["micro_batch_size"] == 4
+
+
 def test_what_was_decided_for_other_processes_is_decided_anew():
     saved = {key: {"value": 1, "reason": ""} for key in ("dtype", "compile", "threads", "micro_batch_size")}
     saved |= {"device": {"value": "cpu", "reason": ""}, "processes": {"value": 2, "reason": ""}}
@@ -226,7 +232,7 @@ def test_a_signal_while_they_are_being_started(here, moment):
 
 def torchrun(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "gptforge"]
-    env = dict(os.environ) | {"OMP_NUM_THREADS": "1"}
+    env = dict(os.environ) | {"OMP_NUM_THREADS": "1", "TMPDIR": os.getcwd()}  # torchrun leaves a folder there
     return subprocess.run([*command, *words], capture_output=True, text=True, timeout=120, env=env)
 
 

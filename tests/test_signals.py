@@ -99,3 +99,16 @@ def test_other_threads_have_no_handlers():
     thread.start()
     thread.join()
     assert not failures and signal.getsignal(signal.SIGTERM) == before
+
+
+def test_one_of_several_processes_leaves_the_second_signal_to_who_started_it(capfd):
+    with StopSignals(rank=1) as signals, signals.polled():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        threading.Event().wait(0.1)
+        assert signals.asked == "SIGTERM"
+    for rank, said in ((0, "stopped before the first step"), (1, "")):
+        with pytest.raises(Stopped), StopSignals(rank=rank):
+            os.kill(os.getpid(), signal.SIGTERM)
+            threading.Event().wait(5)
+        assert capfd.readouterr().err.strip().removeprefix("gptforge: ") == said
