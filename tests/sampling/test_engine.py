@@ -54,14 +54,13 @@ def sampling(**changes) -> SamplingConfig:
 
 
 def cached(model, prompt, cfg, seed=0) -> list[list[int]]:
-    steps = [ids.tolist() for ids in generate(model, prompt, cfg, torch.Generator().manual_seed(seed))]
-    return [list(text) for text in zip(*steps, strict=True)]
+    return [list(text) for text in zip(*generate(model, [prompt], cfg, seed), strict=True)]
 
 
 @torch.no_grad()
-def uncached(model, prompt, cfg, seed=0) -> tuple[list[int], list[float]]:
+def uncached(model, prompt, cfg, seed=0, sample=0) -> tuple[list[int], list[float]]:
     """The whole context anew for each token; also how far the best logit lies above the second."""
-    generator = torch.Generator().manual_seed(seed)
+    draws = random.Random(f"{seed}/{sample}")
     tokens, gaps = list(prompt), []
     block = model.cfg.block_size
     start = max(0, len(tokens) - block)
@@ -71,7 +70,7 @@ def uncached(model, prompt, cfg, seed=0) -> tuple[list[int], list[float]]:
         gaps.append((best[0] - best[1]).item())
         seen = torch.zeros(1, model.vocab_size, dtype=torch.bool)
         seen[0, tokens] = True
-        tokens.append(int(next_tokens(logits, seen, cfg, generator)))
+        tokens.append(int(next_tokens(logits, seen, cfg, torch.tensor([draws.random()], dtype=torch.float64))))
         if len(tokens) - start > block:
             start = len(tokens) - max(1, block // 2)
     return tokens[len(prompt) :], gaps
