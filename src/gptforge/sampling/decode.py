@@ -6,17 +6,20 @@ for every option of the model); knows no sampling and no text. What it does not 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gptforge.model import KVCache, Transformer
+from gptforge import compiling
+from gptforge.model import Transformer
 from gptforge.model.attention import Attention
 from gptforge.model.parts import MLP, Linear
 from gptforge.model.transformer import Block
-from gptforge.sampling.products import FORMS, Form, Product, choose_form, int8, rotation, swapped
+from gptforge.runtime import available_memory
+from gptforge.sampling.products import FORMS, Product, choose_form, int8, rotation, swapped
 from gptforge.sampling.quantize import Quantized
 
 
@@ -107,25 +110,35 @@ class Place(NamedTuple):
     end: int  # how much of the cache is read
 
 
+class Weights(NamedTuple):
+    """A model's weights in the forms in which they are multiplied."""
+
+    layers: list[Layer]
+    head: Product
+
+
 class FastDecoder:
-    """All rows in one pass. The weights are taken (and copied, where packed) when it is made.
+    """All rows in one pass. The weights are taken (and copied, where packed) when it is first used.
 
     Position p of a row is place p of its part of the cache, so rows of different lengths stand in
     one batch without padding before them; what lies behind a row's end is masked.
+
+    `compiled` has steps of one token compiled as a whole. Their shapes never change: all places of
+    the cache are read, positions are a tensor. `warn` is told when that fails, and steps are then
+    taken without it.
     """
 
     def __init__(
-        self, model: Transformer, rows: int, max_len: int, free_bytes: int, int8: Mapping[str, Quantized] | None = None
+        self,
+        model: Transformer,
+        rows: int,
+        max_len: int,
+        int8: Mapping[str, Quantized] | None = None,
+        compiled: bool = False,
+        warn: Callable[[str], object] = print,
     ) -> None:
         cfg, weight = model.cfg, model.tok_emb.weight
-        self._model, self._cfg = model, cfg
-        self._device = weight.device
-        self._rows, self._free_bytes, self._int8 = rows, free_bytes, int8 or {}
-        self._total_bytes = sum(p.nbytes for p in model.parameters())
-        self.forms: dict[str, Form] = {}
-        self._names = {id(module): name for name, module in model.named_modules()}
-        self._layers = [self._layer(block) for block in model.blocks]  # type: ignore[arg-type]
-        self._head = self._product(model.tok_emb if model.head is None else model.head)
+        self._model, self._cfg, self._device, self._int8 = model, cfg, weight.device, int8 or {}
         self._final_norm = norm_of(model.final_norm)
         # keys and values (n_layer, B, 2, n_kv_head, max_len, head_dim)
         shape = (cfg.n_layer, rows, 2, cfg.n_kv_head, max_len, cfg.head_dim)
@@ -138,30 +151,48 @@ class FastDecoder:
             self._rotary = table[0].to(weight.dtype), table[1].to(weight.dtype)
             self._swap = swapped(cfg.rotary_dim, cfg.head_dim, self._device)
         # Values go through the rotation too, with cosine 1 and sine 0: queries, keys and values stay in one piece.
-        self._turning = (torch.arange(cfg.n_head + 2 * cfg.n_kv_head) < cfg.n_head + cfg.n_kv_head).to(self._device)
+        turned = cfg.n_head + cfg.n_kv_head
+        self._turning = (torch.arange(turned + cfg.n_kv_head, device=self._device) < turned)[:, None]
+        self._step_of_one = self._eager
+        if compiled:
+            compiling.use_cache()
+            self._weights_to_compile = self._read(compiled=True)
+            fixed = torch.compile(self._fixed, dynamic=False, fullgraph=True)
+            self._step_of_one = compiling.guarded(fixed, self._eager, warn)
 
-    def _product(self, module: nn.Module) -> Product:
-        name = f"{self._names[id(module)]}.weight"
-        weight, bias = module.weight, getattr(module, "bias", None)
-        assert isinstance(weight, Tensor)
-        weight, bias = weight.detach(), None if bias is None else bias.detach()
-        if name in self._int8:
-            self.forms[name] = Form("int8", "asked for")
-            return int8(self._int8[name], bias, compiled=False)
-        form = choose_form(weight, self._total_bytes, self._free_bytes, self._rows, compiled=False)
-        self.forms[name] = form
-        return FORMS[form.name](weight, bias)
+    @cached_property
+    def _weights(self) -> Weights:
+        return self._read(compiled=False)
 
-    def _layer(self, block: Block) -> Layer:
-        return Layer(
-            norm_of(block.attn_norm),
-            self._product(block.attn.qkv),
-            self._product(block.attn.proj),
-            None if block.mlp_norm is None else norm_of(block.mlp_norm),
-            None if block.mlp.gate is None else self._product(block.mlp.gate),
-            self._product(block.mlp.fc),
-            self._product(block.mlp.proj),
-        )
+    def _read(self, compiled: bool) -> Weights:
+        model = self._model
+        names = {id(module): f"{name}.weight" for name, module in model.named_modules()}
+        total, free = sum(p.nbytes for p in model.parameters()), available_memory()
+
+        def product(module: nn.Module) -> Product:
+            weight, bias = module.weight, getattr(module, "bias", None)
+            assert isinstance(weight, Tensor)
+            weight, bias = weight.detach(), None if bias is None else bias.detach()
+            rounded = self._int8.get(names[id(module)])
+            if rounded is not None:
+                return int8(rounded, bias, compiled)
+            form = choose_form(weight, total, free, len(self._lengths), compiled)
+            return FORMS[form.name](weight, bias)
+
+        def layer(block: nn.Module) -> Layer:
+            assert isinstance(block, Block)
+            attn, mlp = block.attn, block.mlp
+            return Layer(
+                norm_of(block.attn_norm),
+                product(attn.qkv),
+                product(attn.proj),
+                None if block.mlp_norm is None else norm_of(block.mlp_norm),
+                None if mlp.gate is None else product(mlp.gate),
+                product(mlp.fc),
+                product(mlp.proj),
+            )
+
+        return Weights(list(map(layer, model.blocks)), product(model.tok_emb if model.head is None else model.head))
 
     def prefill(self, contexts: Mapping[int, Sequence[int]]) -> None:
         """As in Decoder: equal contexts are computed once, those of one length in one pass."""
@@ -180,14 +211,36 @@ class FastDecoder:
 
     def step(self, tokens: Sequence[Sequence[int]]) -> Tensor:
         T = len(tokens[0])
-        place = self._place(T)
-        x = F.embedding(torch.tensor(tokens, device=self._device).view(-1), self._model.tok_emb.weight)
+        if max(self._lengths) + T > self._max_len:
+            raise ValueError(f"{max(self._lengths)} + {T} tokens do not fit into a cache of {self._max_len}")
+        new = torch.tensor(tokens, device=self._device)
+        positions = torch.tensor([range(n, n + T) for n in self._lengths], device=self._device)
+        logits = self._step_of_one(new, positions) if T == 1 else self._eager(new, positions)
+        self._lengths = [n + T for n in self._lengths]
+        return logits
+
+    def _eager(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """The logits of (B, T) new tokens, with as much of the cache as is filled."""
+        first, last = min(self._lengths), max(self._lengths)
+        end = last + tokens.size(1)
+        even = first == last
+        window = self._cfg.attention.window
+        all_seen = tokens.size(1) == 1 and even and (window is None or window >= end)
+        place = self._place(positions, end, first if even else None, masked=not all_seen)
+        return self._forward(tokens, place, self._weights)
+
+    def _fixed(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """The same in shapes that never change, to be compiled."""
+        place = self._place(positions, self._max_len, None, masked=True)
+        return self._forward(tokens, place, self._weights_to_compile)
+
+    def _forward(self, tokens: Tensor, place: Place, weights: Weights) -> Tensor:
+        x = F.embedding(tokens.view(-1), self._model.tok_emb.weight)
         if self._model.pos_emb is not None:
             x = x + F.embedding(place.positions.view(-1), self._model.pos_emb.weight)
-        for layer, kv in zip(self._layers, self._kv, strict=True):
-            x = self._block(x, layer, kv, place)
-        self._lengths = [n + T for n in self._lengths]
-        logits = self._head(self._final_norm(x), "", None).float().view(len(tokens), T, -1)
+        for n, layer in enumerate(weights.layers):
+            x = self._block(x, layer, self._kv[n], place)
+        logits = weights.head(self._final_norm(x), "", None).float().view(*tokens.shape, -1)
         cap = self._cfg.logit_softcap
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
@@ -198,27 +251,20 @@ class FastDecoder:
         self._kv = self._kv[:, list(rows)]
         self._lengths = [self._lengths[row] for row in rows]
 
-    def _place(self, T: int) -> Place:
-        starts, window = self._lengths, self._cfg.attention.window
-        end = max(starts) + T
-        if end > self._max_len:
-            raise ValueError(f"{end} tokens do not fit into a cache of {self._max_len}")
-        even = min(starts) == max(starts)
-        positions = torch.tensor([range(n, n + T) for n in starts], device=self._device)
+    def _place(self, positions: Tensor, end: int, start: int | None, masked: bool) -> Place:
         mask = None
-        if T > 1 or not even or (window is not None and window < end):
+        if masked:
             key = torch.arange(end, device=self._device)
             mask = key <= positions[..., None]
-            if window is not None:
-                mask = mask & (key > positions[..., None] - window)
+            if self._cfg.attention.window is not None:
+                mask = mask & (key > positions[..., None] - self._cfg.attention.window)
             mask = mask[:, None]
         rotary = None
         if self._rotary is not None:
             cos, sin = (t[positions.view(-1), None] for t in self._rotary)
-            turning = self._turning[:, None]
-            rotary = torch.where(turning, cos, 1.0), torch.where(turning, sin, 0.0)
-        rows = torch.arange(len(starts), device=self._device)[:, None]
-        return Place(rows, positions, mask, rotary, starts[0] if even else None, end)
+            rotary = torch.where(self._turning, cos, 1.0), torch.where(self._turning, sin, 0.0)
+        rows = torch.arange(len(positions), device=self._device)[:, None]
+        return Place(rows, positions, mask, rotary, start, end)
 
     def _block(self, x: Tensor, layer: Layer, kv: Tensor, place: Place) -> Tensor:
         """As Block.forward, over (B * T, n_embd)."""

@@ -1,42 +1,18 @@
-"""Text from a model, token by token: rows of texts, each with its own context, draws and end. Knows no files, no terminal."""
+"""Text from a model, token by token: each text with its own context, draws and end. Knows no files, no terminal."""
 
-import random
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
-from torch import Tensor
 
 from gptforge.config import SamplingConfig
 from gptforge.model import Transformer
-from gptforge.runtime import available_memory
 from gptforge.sampling.decode import Decoder, FastDecoder, PlainDecoder, obstacle
-from gptforge.sampling.quantize import Quantized
+from gptforge.sampling.how import How
+from gptforge.sampling.rows import Row, mark
 from gptforge.sampling.samplers import next_tokens
+from gptforge.sampling.speculative import with_lookup
 from gptforge.tokenizers import StreamDecoder, Tokenizer
-
-
-class Row:
-    """One text: its tokens, where the context begins that the model sees, and its own random numbers."""
-
-    def __init__(self, prompt: Sequence[int], seed: int, sample: int, block_size: int) -> None:
-        self.tokens = list(prompt)
-        self.start = max(0, len(self.tokens) - block_size)
-        self.block_size = block_size
-        # From seed and number of the sample alone: what stands beside a text in a batch does not change it.
-        self.draws = random.Random(f"{seed}/{sample}")
-
-    @property
-    def context(self) -> list[int]:
-        return self.tokens[self.start :]
-
-    def grow(self, token: int) -> bool:
-        """Adds a token; True if the context had no room for it and now begins later."""
-        self.tokens.append(token)
-        if len(self.tokens) - self.start <= self.block_size:
-            return False
-        self.start = len(self.tokens) - max(1, self.block_size // 2)
-        return True
 
 
 @torch.inference_mode()
@@ -46,22 +22,26 @@ def generate(
     cfg: SamplingConfig,
     seed: int,
     ended: Collection[int] = (),
-    int8: Mapping[str, Quantized] | None = None,
-) -> Iterator[list[int | None]]:
-    """Yields up to cfg.max_new_tokens times the next token of each text: cfg.num_samples of the first prompt, and so on.
+    how: How | None = None,
+) -> Iterator[Sequence[int | None]]:
+    """Yields cfg.max_new_tokens times the next token of each text: cfg.num_samples of each prompt in turn.
 
     Prompts are of any length (at least one token); a text is the same whatever stands beside it.
     Texts whose numbers the caller puts into `ended` are not continued: None in place of a token.
+    With cfg.lookup a single text is guessed ahead; texts of a batch are not.
     Keys and values of earlier tokens are cached. When a context is full, its last half is kept and
     computed anew, so texts may grow beyond block_size; a prompt longer than block_size keeps its tail.
-    `int8` is what `quantize` has made of the model's weights.
     """
+    how = how or How()
     block_size = model.cfg.block_size
     rows = [Row(prompt, seed, n, block_size) for prompt in prompts for n in range(cfg.num_samples)]
     going = list(range(len(rows)))  # the numbers of the rows that are in the decoder
-    decoder = new_decoder(model, [len(row.context) for row in rows], cfg.max_new_tokens, int8)
+    decoder = new_decoder(model, [len(row.context) for row in rows], cfg.max_new_tokens, how)
     decoder.prefill({n: row.context[:-1] for n, row in enumerate(rows)})
     seen = None if cfg.repetition_penalty == 1.0 else mark(rows, model.vocab_size)
+    if cfg.lookup and len(rows) == 1:
+        yield from ([token] for token in with_lookup(decoder, rows[0], cfg, cfg.lookup, seen))
+        return
     for step in range(1, cfg.max_new_tokens + 1):
         logits = decoder.step([rows[n].tokens[-1:] for n in going])[:, -1]
         u = torch.tensor([rows[n].draws.random() for n in going], dtype=torch.float64)
@@ -75,29 +55,23 @@ def generate(
         if seen is not None:
             seen[list(new), list(new.values())] = True
         left = [at for at, n in enumerate(going) if n not in ended]
-        if 2 * len(left) <= len(going):  # the cache is copied for it, so not for every row that ends
+        # The cache is copied for it, so not for every row that ends; what is compiled is so for a number of rows
+        if 2 * len(left) <= len(going) and not how.compiled:
             decoder.keep(left)
             going = [going[at] for at in left]
             full = {at for at, n in enumerate(left) if n in full}
         decoder.prefill({at: rows[going[at]].context[:-1] for at in full})
 
 
-def new_decoder(
-    model: Transformer, contexts: Sequence[int], new_tokens: int, int8: Mapping[str, Quantized] | None
-) -> Decoder:
+def new_decoder(model: Transformer, contexts: Sequence[int], new_tokens: int, how: How) -> Decoder:
     """The decoder for rows whose contexts have these lengths and grow by `new_tokens`."""
-    max_len = min(model.cfg.block_size, max(contexts) + new_tokens)
+    max_len = max(contexts) + new_tokens
+    if how.compiled:  # few different lengths, so that what is compiled is found again
+        max_len = max(256, 2 ** (max_len - 1).bit_length())
+    max_len = min(model.cfg.block_size, max_len)
     if obstacle(model):
         return PlainDecoder(model, len(contexts), max_len)
-    return FastDecoder(model, len(contexts), max_len, available_memory(), int8)
-
-
-def mark(rows: Sequence[Row], vocab_size: int) -> Tensor:
-    """(B, V), true where a row has a token."""
-    seen = torch.zeros(len(rows), vocab_size, dtype=torch.bool)
-    for n, row in enumerate(rows):
-        seen[n, row.tokens] = True
-    return seen
+    return FastDecoder(model, len(contexts), max_len, how.int8, how.compiled, how.warn)
 
 
 def generate_text(
@@ -106,7 +80,7 @@ def generate_text(
     prompts: str | Sequence[str],
     cfg: SamplingConfig,
     seed: int,
-    int8: Mapping[str, Quantized] | None = None,
+    how: How | None = None,
 ) -> Iterator[list[str]]:
     """Yields what each text has grown by, as it is written: cfg.num_samples texts of each prompt in turn.
 
@@ -120,7 +94,7 @@ def generate_text(
     was_training = model.training
     model.eval()
     try:
-        for ids in generate(model, starts, cfg, seed, ended, int8):
+        for ids in generate(model, starts, cfg, seed, ended, how):
             yield ["" if token is None else writer.add(token) for writer, token in zip(writers, ids, strict=True)]
             ended.update(n for n, writer in enumerate(writers) if writer.done)
             if len(ended) == len(writers):

@@ -4,7 +4,6 @@ Knows weights and rows; not the model, nor what the rows mean. One row reads eac
 little else, so what counts is how fast a form reads memory (docs/walk.md, "Writing text").
 """
 
-
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -104,12 +103,13 @@ def summed(weight: Tensor, bias: Tensor | None) -> Product:
 
 def int8(weight: Quantized, bias: Tensor | None, compiled: bool) -> Product:
     """Eight-bit weights (out, in) times rows; each output has its own scale."""
+    scales = weight.scales.bfloat16()
 
     def product(x: Tensor, activation: str, add: Tensor | None) -> Tensor:
         if compiled:
             y = (weight.values.float() * x.float()[:, None, :]).sum(-1) * weight.scales
         else:
-            y = torch._weight_int8pack_mm(x.contiguous(), weight.values, weight.scales.to(x.dtype))
+            y = torch.ops.aten._weight_int8pack_mm(x.bfloat16(), weight.values, scales)  # slow for float32
         y = y.to(x.dtype)
         if bias is not None:
             y = y + bias
@@ -143,5 +143,3 @@ def swapped(dim: int, head_dim: int, device: torch.device) -> Tensor:
     half = dim // 2
     order[:half], order[half:dim] = torch.arange(half, dim), torch.arange(half)
     return order
-
-

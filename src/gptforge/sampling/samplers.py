@@ -9,7 +9,8 @@ from gptforge.config import SamplingConfig
 def next_tokens(logits: Tensor, seen: Tensor | None, cfg: SamplingConfig, u: Tensor) -> Tensor:
     """Draws one token a row: (B, V) logits and a number in [0, 1) for each row, (B,) float64 -> (B,) ids.
 
-    `seen` (B, V) marks the tokens already there; only the repetition penalty looks at it. The order is the usual one: repetition penalty, temperature, top-k, top-p, min-p.
+    `seen` (B, V) marks the tokens already there; only the repetition penalty looks at it. The order
+    is the usual one: repetition penalty, temperature, top-k, top-p, min-p.
     """
     logits = logits.float()
     if cfg.repetition_penalty != 1.0:
