@@ -19,7 +19,7 @@ from gptforge.model.attention import Attention
 from gptforge.model.parts import MLP, Linear
 from gptforge.model.transformer import Block
 from gptforge.runtime import available_memory
-from gptforge.sampling.products import FORMS, Product, choose_form, int8, rotation, swapped
+from gptforge.sampling.products import FORMS, INT8_ROWS, Product, choose_form, int8, rotation, swapped
 from gptforge.sampling.quantize import Quantized
 
 
@@ -168,16 +168,17 @@ class FastDecoder:
         model = self._model
         names = {id(module): f"{name}.weight" for name, module in model.named_modules()}
         total, free = sum(p.nbytes for p in model.parameters()), available_memory()
+        rows = len(self._lengths)
 
         def product(module: nn.Module) -> Product:
             weight, bias = module.weight, getattr(module, "bias", None)
             assert isinstance(weight, Tensor)
             weight, bias = weight.detach(), None if bias is None else bias.detach()
             rounded = self._int8.get(names[id(module)])
-            if rounded is not None:
+            if rounded is not None and rows <= INT8_ROWS:
                 return int8(rounded, bias, compiled)
-            form = choose_form(weight, total, free, len(self._lengths), compiled)
-            return FORMS[form.name](weight, bias)
+            form = choose_form(weight, total, free, rows, compiled)
+            return FORMS[form.name](weight, bias, rows)
 
         def layer(block: nn.Module) -> Layer:
             assert isinstance(block, Block)

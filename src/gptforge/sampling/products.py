@@ -24,6 +24,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 FUSED = {"": ("none", ""), "gelu": ("gelu", "tanh"), "silu": ("swish", "")}  # activations that oneDNN computes along
 PACK_BYTES = 2**19  # below, a weight stays in the cache of a core, and the 15 us that a packed call takes cost more
 PACK_SHARE = 0.5  # of the free memory that packed copies may take
+INT8_ROWS = 4  # rows up to which eight bits are read faster; beyond, the time goes into multiplying
 SUMMED_ROWS = 4  # rows up to which a compiled multiply-and-sum is read faster than a matrix product
 
 
@@ -51,7 +52,7 @@ def choose_form(weight: Tensor, total_bytes: int, free_bytes: int, rows: int, co
         return Form("plain", f"smaller than {PACK_BYTES // 1024} KiB")
     if total_bytes > PACK_SHARE * free_bytes:
         return Form("plain", "packed copies would take more than half of the free memory")
-    return Form("packed", "oneDNN's own layout is read about twice as fast")
+    return Form("packed", "oneDNN's own layout is read up to twice as fast, by one row or many")
 
 
 def can_pack() -> bool:
@@ -62,7 +63,7 @@ def can_pack() -> bool:
     )
 
 
-def plain(weight: Tensor, bias: Tensor | None) -> Product:
+def plain(weight: Tensor, bias: Tensor | None, rows: int) -> Product:
     """F.linear."""
 
     def product(x: Tensor, activation: str, add: Tensor | None) -> Tensor:
@@ -72,9 +73,9 @@ def plain(weight: Tensor, bias: Tensor | None) -> Product:
     return product
 
 
-def packed(weight: Tensor, bias: Tensor | None) -> Product:
-    """A copy in the layout that oneDNN reads fastest, with activation and sum in the same call."""
-    own = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), 1)
+def packed(weight: Tensor, bias: Tensor | None, rows: int) -> Product:
+    """A copy in the layout that oneDNN reads fastest for so many rows, with activation and sum in the same call."""
+    own = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), rows)
     linear = torch.ops.mkldnn._linear_pointwise.default
     linear_add = torch.ops.mkldnn._linear_pointwise.binary
 
@@ -88,7 +89,7 @@ def packed(weight: Tensor, bias: Tensor | None) -> Product:
     return product
 
 
-def summed(weight: Tensor, bias: Tensor | None) -> Product:
+def summed(weight: Tensor, bias: Tensor | None, rows: int) -> Product:
     """Multiply and sum in float32, which a compiler makes one loop of that reads the weight as it lies."""
 
     def product(x: Tensor, activation: str, add: Tensor | None) -> Tensor:
@@ -119,7 +120,7 @@ def int8(weight: Quantized, bias: Tensor | None, compiled: bool) -> Product:
     return product
 
 
-FORMS: dict[str, Callable[[Tensor, Tensor | None], Product]] = {"plain": plain, "packed": packed, "summed": summed}
+FORMS: dict[str, Callable[[Tensor, Tensor | None, int], Product]] = {"plain": plain, "packed": packed, "summed": summed}
 
 
 def rotation(positions: int, dim: int, head_dim: int, theta: float, device: torch.device) -> tuple[Tensor, Tensor]:

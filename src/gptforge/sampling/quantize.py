@@ -35,7 +35,7 @@ def quantize(model: Transformer) -> dict[str, Quantized]:
     """Rounds the matrices and embeddings of a model, in place; returns the rounded by parameter name.
 
     The model then computes with the rounded values in its own number format (prompts, losses);
-    a Decoder given the result reads the eight bits themselves. The table of learned positions
+    a FastDecoder given the result reads the eight bits themselves where that is faster. The table of learned positions
     stays as it is: it is never multiplied.
     """
     parameters = dict(model.named_parameters())
