@@ -76,6 +76,18 @@ def test_a_step_gives_the_logits_of_a_whole_pass(kind, of, form):
         lengths = [n + T for n in lengths]
 
 
+@pytest.mark.parametrize("kind", OPTIONS)
+@torch.inference_mode()
+def test_a_step_in_bfloat16_is_near_the_whole_pass(kind, form):
+    model = make(**OPTIONS[kind]).bfloat16()
+    text = tokens(6)
+    decoder = FastDecoder(model, 2, model.cfg.block_size)
+    decoder.prefill({0: text[:-1], 1: text[:-1]})
+    found, wanted = decoder.step([text[-1:]] * 2), whole(model, text)[-1]
+    assert torch.equal(found[0], found[1])
+    assert (found[0, 0] - wanted).std() < 0.05 * wanted.std()
+
+
 @pytest.mark.parametrize("of", [FastDecoder, PlainDecoder])
 @torch.inference_mode()
 def test_rows_are_begun_anew_taken_back_and_left_out(of):
@@ -344,4 +356,4 @@ def test_a_batch_is_no_larger_than_memory_allows():
     assert rows_at_once(cfg, 4, 10**12) == 64
     assert rows_at_once(cfg, 4, 40 * row) == 10
     assert rows_at_once(cfg, 4, row) == 1
-    assert engine.new_decoder(make(), [3], 2, How())._kv.shape == (2, 1, 2, 4, 5, 8)
+    assert engine.new_decoder(make(), [3], sampling(max_new_tokens=2), How())._kv.shape == (2, 1, 2, 4, 5, 8)

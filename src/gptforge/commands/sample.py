@@ -32,6 +32,8 @@ def run(cfg: SampleConfig, call: Call) -> int:
     for prompt in prompts:
         if len(loaded.tokenizer.encode(prompt)) > block_size:
             say(f"gptforge: the prompt is longer than the context: the model sees its last {block_size} tokens")
+    if cfg.weights == "int8" and device != "cpu":
+        say(f"gptforge: warning: weights=int8 is faster on a CPU only; on {device} it rounds the weights and no more")
     int8 = quantize(model) if cfg.weights == "int8" else None
     weight = model.tok_emb.weight
     groups = list(console.batches(prompts, cfg, rows_at_once(model.cfg, weight.itemsize, machine.memory_of(device))))

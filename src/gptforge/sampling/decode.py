@@ -125,7 +125,7 @@ class FastDecoder:
 
     `compiled` has steps of one token compiled as a whole. Their shapes never change: all places of
     the cache are read, positions are a tensor. `warn` is told when that fails, and steps are then
-    taken without it.
+    taken without it. `new_tokens` is how many tokens a step mostly adds to a row.
     """
 
     def __init__(
@@ -136,6 +136,7 @@ class FastDecoder:
         int8: Mapping[str, Quantized] | None = None,
         compiled: bool = False,
         warn: Callable[[str], object] = print,
+        new_tokens: int = 1,
     ) -> None:
         cfg, weight = model.cfg, model.tok_emb.weight
         self._model, self._cfg, self._device, self._int8 = model, cfg, weight.device, int8 or {}
@@ -143,7 +144,7 @@ class FastDecoder:
         # keys and values (n_layer, B, 2, n_kv_head, max_len, head_dim)
         shape = (cfg.n_layer, rows, 2, cfg.n_kv_head, max_len, cfg.head_dim)
         self._kv = torch.zeros(shape, device=self._device, dtype=weight.dtype)
-        self._max_len = max_len
+        self._max_len, self._new_tokens = max_len, new_tokens
         self._lengths = [0] * rows
         self._rotary = None
         if cfg.position == "rope":
@@ -168,14 +169,14 @@ class FastDecoder:
         model = self._model
         names = {id(module): f"{name}.weight" for name, module in model.named_modules()}
         total, free = sum(p.nbytes for p in model.parameters()), available_memory()
-        rows = len(self._lengths)
+        rows = len(self._lengths) * self._new_tokens
 
         def product(module: nn.Module) -> Product:
             weight, bias = module.weight, getattr(module, "bias", None)
             assert isinstance(weight, Tensor)
             weight, bias = weight.detach(), None if bias is None else bias.detach()
             rounded = self._int8.get(names[id(module)])
-            if rounded is not None and rows <= INT8_ROWS:
+            if rounded is not None and rows <= INT8_ROWS and weight.device.type == "cpu":
                 return int8(rounded, bias, compiled)
             form = choose_form(weight, total, free, rows, compiled)
             return FORMS[form.name](weight, bias, rows)
@@ -297,10 +298,10 @@ class FastDecoder:
         q, new = heads.split((cfg.n_head, 2 * cfg.n_kv_head), dim=1)
         new = new.view(B, T, 2, cfg.n_kv_head, cfg.head_dim)
         if place.start is not None:  # a slice is written faster than places by number
-            kv[:, :, :, place.start : place.end] = new.permute(0, 2, 3, 1, 4)
+            kv.narrow(3, place.start, T).copy_(new.permute(0, 2, 3, 1, 4))
         else:
             kv[place.rows, :, :, place.positions] = new
-        k, v = kv[:, 0, :, : place.end], kv[:, 1, :, : place.end]
+        k, v = kv.narrow(3, 0, place.end).unbind(1)
         if T == 1:  # the queries that share a key stand as if they were tokens
             y = F.scaled_dot_product_attention(q.view(B, cfg.n_kv_head, -1, cfg.head_dim), k, v, attn_mask=place.mask)
             return layer.attn_proj(y.reshape(B, -1), "", residual)

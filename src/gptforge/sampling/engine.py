@@ -36,7 +36,7 @@ def generate(
     block_size = model.cfg.block_size
     rows = [Row(prompt, seed, n, block_size) for prompt in prompts for n in range(cfg.num_samples)]
     going = list(range(len(rows)))  # the numbers of the rows that are in the decoder
-    decoder = new_decoder(model, [len(row.context) for row in rows], cfg.max_new_tokens, how)
+    decoder = new_decoder(model, [len(row.context) for row in rows], cfg, how)
     decoder.prefill({n: row.context[:-1] for n, row in enumerate(rows)})
     seen = None if cfg.repetition_penalty == 1.0 else mark(rows, model.vocab_size)
     if cfg.lookup and len(rows) == 1:
@@ -63,15 +63,15 @@ def generate(
         decoder.prefill({at: rows[going[at]].context[:-1] for at in full})
 
 
-def new_decoder(model: Transformer, contexts: Sequence[int], new_tokens: int, how: How) -> Decoder:
-    """The decoder for rows whose contexts have these lengths and grow by `new_tokens`."""
-    max_len = max(contexts) + new_tokens
+def new_decoder(model: Transformer, contexts: Sequence[int], cfg: SamplingConfig, how: How) -> Decoder:
+    """The decoder for rows whose contexts have these lengths."""
+    max_len = max(contexts) + cfg.max_new_tokens
     if how.compiled:  # few different lengths, so that what is compiled is found again
         max_len = max(256, 2 ** (max_len - 1).bit_length())
     max_len = min(model.cfg.block_size, max_len)
     if obstacle(model):
         return PlainDecoder(model, len(contexts), max_len)
-    return FastDecoder(model, len(contexts), max_len, how.int8, how.compiled, how.warn)
+    return FastDecoder(model, len(contexts), max_len, how.int8, how.compiled, how.warn, 1 + (cfg.lookup or 0))
 
 
 def generate_text(
