@@ -170,7 +170,7 @@ def sampling(
 def written(model: Transformer, n: int, batch: int = 1, temperature: float = 0.0) -> torch.Tensor:
     """n tokens of each of `batch` texts, (batch, n): the only place here that calls gptforge's sampling."""
     cfg = replace(SamplingConfig(), max_new_tokens=n, num_samples=batch, temperature=temperature)
-    return torch.stack(list(generate(model, [0], cfg, torch.Generator().manual_seed(0))), dim=1)
+    return torch.tensor(list(generate(model, [[0]], cfg, seed=0))).T
 
 
 def bytes_read(cfg: ModelConfig, vocab_size: int, dtype: str) -> int:

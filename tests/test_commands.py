@@ -162,6 +162,38 @@ def test_a_file_of_prompts(capsys, folder):
     assert found[1]["text"] == alone["text"]  # whatever came before
 
 
+def test_prompts_of_one_batch_give_the_texts_that_they_give_alone(capsys):
+    Path("prompts.txt").write_text("a\nthe one\n" + "abc " * 20, encoding="utf-8")
+    found = as_json(capsys, "prompt_file=prompts.txt", "num_samples=2")
+    assert [entry["sample"] for entry in found] == [0, 1] * 3
+    for n, prompt in enumerate(("a", "the one", "abc " * 20)):
+        alone = as_json(capsys, f"prompt={prompt}", "num_samples=2")
+        assert [entry["text"] for entry in alone] == [entry["text"] for entry in found[2 * n : 2 * n + 2]]
+    assert len({entry["text"] for entry in found}) == 6
+    plain = sampled(capsys, "prompt_file=prompts.txt")
+    assert plain == "".join(entry["text"] + "\n" for entry in found[::2])
+    assert sampled(capsys, "prompt_file=prompts.txt", "stream=true") == plain
+
+
+def test_ways_to_be_faster(capsys):
+    plain = sampled(capsys, "prompt=the", "temperature=0")
+    assert sampled(capsys, "prompt=the", "temperature=0", "lookup=4") == plain
+    rounded = sampled(capsys, "prompt=the", "temperature=0", "weights=int8")
+    assert len(rounded) == len(plain)
+    assert small.gptforge("sample", *SHORT, "prompt=the", "lookup=4", "num_samples=2") == 2
+    assert small.gptforge("sample", *SHORT, "prompt=the", "weights=int3") == 2
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_without_a_compiler_the_text_is_written_and_the_reason_said(capsys, monkeypatch):
+    plain = sampled(capsys, "prompt=the")
+    monkeypatch.setattr("gptforge.compiling.obstacle", lambda device, capability: "there is no compiler")
+    assert small.gptforge("sample", *SHORT, "prompt=the", "runtime.compile=true") == 0
+    said = capsys.readouterr()
+    assert said.out == plain
+    assert "not compiled: there is no compiler" in " ".join(said.err.split())
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\xfa"])
 def test_a_file_that_holds_no_prompts(capsys, content):
     Path("prompts.txt").write_bytes(content)

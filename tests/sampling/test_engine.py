@@ -9,29 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptforge.config import ModelConfig, SamplingConfig
-from gptforge.config.schema import build
 from gptforge.errors import DataError
-from gptforge.model import Transformer
-from gptforge.sampling import engine, generate, generate_text, samplers, unescaped
+from gptforge.sampling import engine, generate_text, samplers, unescaped
 from gptforge.sampling.engine import TextWriter, start_ids
 from gptforge.sampling.samplers import draw, keep_min_p, keep_top_k, keep_top_p, next_tokens, penalized
 from gptforge.tokenizers import build_tokenizer
+from writing import BLOCK, KINDS, VOCAB, cached, make, prompts, sampling, uncached
 
-VOCAB = 31
-BLOCK = 16
 CLOSE = 1e-4  # two logits that near may change places by rounding
-KINDS = {
-    "rope": {},
-    "learned": {"position": "learned", "bias": True},
-    "no positions": {"position": "none"},
-    "grouped queries": {"attention": {"n_kv_head": 2, "qk_norm": True}, "rope": {"fraction": 0.5}},
-    "window": {"attention": {"window": 5}},
-    "post-norm": {"position": "learned", "norm": {"place": "post"}, "bias": True},
-    "parallel, rms": {"parallel_residual": True, "norm": {"kind": "rmsnorm"}, "mlp": {"kind": "relu2"}},
-    "gated, untied, capped": {"mlp": {"kind": "swiglu"}, "tie_embeddings": False, "logit_softcap": 5.0},
-    "odd context": {"block_size": 7},
-}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -40,47 +25,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def make(vocab: int = VOCAB, **options) -> Transformer:
-    tree = {"n_layer": 2, "n_head": 4, "n_embd": 32, "block_size": BLOCK, "init_std": 0.25} | options
-    model = Transformer(build(ModelConfig, tree), vocab)
-    model.init_weights(torch.Generator().manual_seed(0))
-    return model.eval()
-
-
-def sampling(**changes) -> SamplingConfig:
-    return build(SamplingConfig, {"max_new_tokens": 30, "temperature": 0.0} | changes)
-
-
-def cached(model, prompt, cfg, seed=0) -> list[list[int]]:
-    steps = [ids.tolist() for ids in generate(model, prompt, cfg, torch.Generator().manual_seed(seed))]
-    return [list(text) for text in zip(*steps, strict=True)]
-
-
-@torch.no_grad()
-def uncached(model, prompt, cfg, seed=0) -> tuple[list[int], list[float]]:
-    """The whole context anew for each token; also how far the best logit lies above the second."""
-    generator = torch.Generator().manual_seed(seed)
-    tokens, gaps = list(prompt), []
-    block = model.cfg.block_size
-    start = max(0, len(tokens) - block)
-    for _ in range(cfg.max_new_tokens):
-        logits = model(torch.tensor([tokens[start:]]))[:, -1]
-        best = logits[0].topk(2).values
-        gaps.append((best[0] - best[1]).item())
-        seen = torch.zeros(1, model.vocab_size, dtype=torch.bool)
-        seen[0, tokens] = True
-        tokens.append(int(next_tokens(logits, seen, cfg, generator)))
-        if len(tokens) - start > block:
-            start = len(tokens) - max(1, block // 2)
-    return tokens[len(prompt) :], gaps
-
-
-def prompts(n: int, seed: int) -> list[list[int]]:
-    """Of one token up to twice the context."""
-    draws = random.Random(seed)
-    return [[draws.randrange(VOCAB) for _ in range(draws.randint(1, 2 * BLOCK))] for _ in range(n)]
 
 
 # The cache ---------------------------------------------------------------------------------------------------
@@ -129,15 +73,6 @@ def test_a_long_prompt_keeps_its_tail():
     assert cached(model, prompt, cfg) != cached(model, prompt[:BLOCK], cfg)
 
 
-def test_the_cache_is_only_read_as_far_as_it_is_filled():
-    model, cfg = make(), sampling(max_new_tokens=BLOCK * 3)
-    cache = model.new_cache(1)
-    cache.keys.fill_(float("nan"))
-    cache.values.fill_(float("nan"))
-    model.new_cache = lambda batch: cache
-    assert cached(model, [1, 2, 3], cfg) == [uncached(make(), [1, 2, 3], cfg)[0]]
-
-
 # Batches and seeds -------------------------------------------------------------------------------------------
 
 
@@ -172,17 +107,16 @@ def test_a_text_of_a_batch_depends_on_its_own_tokens_only():
     """Each of four drawn texts is what the model would have drawn with its own numbers alone."""
     model, cfg = make(), sampling(temperature=1.0, num_samples=4, repetition_penalty=1.5)
     texts = cached(model, [1, 2, 3], cfg, seed=9)
-    numbers = torch.Generator().manual_seed(9)
-    draws = [torch.rand(4, 1, generator=numbers, dtype=torch.float64) for _ in range(30)]
     for n, text in enumerate(texts):
+        numbers = random.Random(f"9/{n}")
         tokens, start = [1, 2, 3], 0
-        for step in range(30):
+        for _ in range(30):
             with torch.no_grad():
                 logits = model(torch.tensor([tokens[start:]]))[:, -1]
             seen = torch.zeros(1, VOCAB, dtype=torch.bool)
             seen[0, tokens] = True
             chances = penalized(logits, seen, 1.5).softmax(-1).double().cumsum(-1)[0]
-            tokens.append(int(torch.searchsorted(chances, draws[step][n, 0] * chances[-1], right=True)))
+            tokens.append(int(torch.searchsorted(chances, numbers.random() * chances[-1], right=True)))
             if len(tokens) - start > BLOCK:
                 start = len(tokens) - BLOCK // 2
         assert tokens[3:] == text
@@ -325,6 +259,12 @@ def test_half_a_character_at_the_end_is_shown_as_such():
 
 # Samplers ----------------------------------------------------------------------------------------------------
 
+
+def numbers(n: int, seed: int) -> torch.Tensor:
+    """Of [0, 1), one a row."""
+    return torch.rand(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
 rows = st.lists(
     st.lists(st.one_of(st.floats(-30, 30, width=32), st.just(-np.inf)), min_size=6, max_size=6).filter(
         lambda row: max(row) > -np.inf
@@ -383,9 +323,8 @@ def test_the_repetition_penalty_touches_what_was_seen(logits, penalty, mask):
 
 @given(rows, st.sampled_from([1e-30, 1e-6, 0.5, 1.0, 100.0]), st.integers(0, 2**32))
 def test_what_was_left_out_is_never_drawn(logits, temperature, seed):
-    generator = torch.Generator().manual_seed(seed)
     cfg = sampling(temperature=temperature)
-    drawn = next_tokens(logits, torch.zeros_like(logits, dtype=torch.bool), cfg, generator)
+    drawn = next_tokens(logits, None, cfg, numbers(len(logits), seed))
     assert (logits.gather(1, drawn[:, None]) > -torch.inf).all()
     if temperature == 1e-30:
         # as good as the likeliest: what is nearer to it than the temperature may be drawn too
@@ -397,30 +336,28 @@ def test_filters_hold_together(logits, k, p, share, seed):
     cfg = sampling(temperature=0.9, top_k=k, top_p=p, min_p=share)
     scaled = (logits - logits.amax(-1, keepdim=True)) / 0.9
     left = kept(scaled, keep_min_p(keep_top_p(keep_top_k(scaled, k), p), share))
-    seen = torch.zeros_like(logits, dtype=torch.bool)
-    drawn = next_tokens(logits, seen, cfg, torch.Generator().manual_seed(seed))
+    drawn = next_tokens(logits, None, cfg, numbers(len(logits), seed))
     assert left.gather(1, drawn[:, None]).all()
 
 
 def test_top_p_of_one_leaves_everything(monkeypatch):
     logits = 4 * torch.randn(1, 20_000, generator=torch.Generator().manual_seed(0))
-    seen = torch.zeros_like(logits, dtype=torch.bool)
     chances = []
-    monkeypatch.setattr(samplers, "draw", lambda probabilities, generator: chances.append(probabilities))
-    next_tokens(logits, seen, sampling(temperature=1.0), torch.Generator())
-    next_tokens(logits, seen, sampling(temperature=1.0, top_p=1.0), torch.Generator())
+    monkeypatch.setattr(samplers, "draw", lambda probabilities, u: chances.append(probabilities))
+    next_tokens(logits, None, sampling(temperature=1.0), numbers(1, 0))
+    next_tokens(logits, None, sampling(temperature=1.0, top_p=1.0), numbers(1, 0))
     assert torch.equal(*chances) and (chances[0] > 0).all()
 
 
 @given(rows)
 def test_greedy_takes_the_largest(logits):
-    drawn = next_tokens(logits, torch.zeros_like(logits, dtype=torch.bool), sampling(), torch.Generator())
+    drawn = next_tokens(logits, None, sampling(), numbers(len(logits), 0))
     assert torch.equal(logits.gather(1, drawn[:, None]), logits.amax(-1, keepdim=True))
 
 
 def test_draws_follow_the_distribution():
     chances = torch.tensor([0.5, 0.0, 0.3, 0.15, 0.05, 0.0])
-    drawn = draw(chances.expand(20_000, -1), torch.Generator().manual_seed(0))
+    drawn = draw(chances.expand(20_000, -1), numbers(20_000, 0))
     found = torch.bincount(drawn, minlength=6) / 20_000
     assert found[chances == 0].sum() == 0
     torch.testing.assert_close(found, chances, rtol=0, atol=0.015)
@@ -428,9 +365,8 @@ def test_draws_follow_the_distribution():
 
 def test_temperature_sharpens_and_flattens():
     logits = torch.tensor([[2.0, 1.0, 0.0]]).expand(20_000, -1)
-    seen = torch.zeros_like(logits, dtype=torch.bool)
     for temperature in (0.5, 1.0, 2.0):
         cfg = dataclasses.replace(sampling(), temperature=temperature)
-        drawn = next_tokens(logits, seen, cfg, torch.Generator().manual_seed(0))
+        drawn = next_tokens(logits, None, cfg, numbers(len(logits), 0))
         wanted = (logits[0] / temperature).softmax(-1)
         torch.testing.assert_close(torch.bincount(drawn, minlength=3) / 20_000, wanted, rtol=0, atol=0.015)

@@ -13,23 +13,43 @@ def run(cfg: SampleConfig, call: Call) -> int:
 
     import torch
 
-    from gptforge import runtime
+    from gptforge import compiling, runtime
     from gptforge.checkpoint import load_model
-    from gptforge.sampling import console, generate_text
+    from gptforge.sampling import How, choose_compile, console, generate_text, quantize, rows_at_once
 
     prompts = console.prompts(cfg)
     sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="replace")  # type: ignore[union-attr]
-    chosen = runtime.choose(cfg.runtime, runtime.probe())
+    machine = runtime.probe()
+    chosen = runtime.choose(cfg.runtime, machine)
     runtime.apply(chosen, cfg.runtime.deterministic)
     loaded = load_model(cfg.ckpt, chosen.torch_device, cfg.tokenizer.unknown)
+    model, device = loaded.model, str(chosen.device.value)
     if cfg.runtime.dtype == "bfloat16":  # float32 unless asked for: a text should not depend on the machine
-        loaded.model.to(torch.bfloat16)
+        model.to(torch.bfloat16)
     for warning in loaded.warnings:
         say(f"gptforge: warning: {warning}")
     block_size = loaded.config.model.block_size
-    facts = {"seed": cfg.seed, "step": loaded.step, "checkpoint": str(loaded.path)}
     for prompt in prompts:
         if len(loaded.tokenizer.encode(prompt)) > block_size:
             say(f"gptforge: the prompt is longer than the context: the model sees its last {block_size} tokens")
-        console.write(prompt, generate_text(loaded.model, loaded.tokenizer, prompt, cfg.sample, cfg.seed), cfg, facts)
+    if cfg.weights == "int8" and device != "cpu":
+        say(f"gptforge: warning: weights=int8 is faster on a CPU only; on {device} it rounds the weights and no more")
+    int8 = quantize(model) if cfg.weights == "int8" else None
+    weight = model.tok_emb.weight
+    groups = list(console.batches(prompts, cfg, rows_at_once(model.cfg, weight.itemsize, machine.memory_of(device))))
+    compiled = choose_compile(
+        cfg.runtime.compile,
+        compiling.obstacle(device, machine.cuda_capability) if cfg.runtime.compile is not False else None,
+        device,
+        sum(p.nbytes for p in model.parameters()),
+        cfg.sample.max_new_tokens * len(groups),
+        len(groups[0]) * cfg.sample.num_samples,
+    )
+    if cfg.runtime.compile and not compiled.value:
+        say(f"gptforge: warning: not compiled: {compiled.reason}")
+    how = How(int8, bool(compiled.value), warn=lambda text: say(f"gptforge: warning: {text}"))
+    facts = {"seed": cfg.seed, "step": loaded.step, "checkpoint": str(loaded.path)}
+    for group in groups:
+        growing = generate_text(model, loaded.tokenizer, group, cfg.sample, cfg.seed, how)
+        console.write(group, growing, cfg, facts)
     return 0

@@ -73,6 +73,12 @@ class SampleConfig:
     prompt_file: str | None = key(
         None, "a file with one prompt a line; - reads one prompt from stdin", resume=Resume.FREE, free_text=True
     )
+    weights: str | None = key(
+        None,
+        "int8: round matrices to 8 bits a weight, which reads faster; null: as runtime.dtype says",
+        resume=Resume.FREE,
+        choices=("int8",),
+    )
     sample: SamplingConfig = field(default_factory=SamplingConfig)
     tokenizer: SampleTokenizerConfig = field(default_factory=SampleTokenizerConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)

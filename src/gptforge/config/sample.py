@@ -23,6 +23,12 @@ class SamplingConfig:
     stop: list[str] = key([], "texts that end a sample, such as ['\\n\\n']", resume=FREE)
     num_samples: int = key(1, "samples of each prompt, computed in one batch", resume=FREE, ge=1)
     stream: bool | None = key(None, "show text as it is written; null: for a single sample", resume=FREE)
+    lookup: int | None = key(
+        None,
+        "guess up to so many tokens from the text so far, and check them at once: the same text",
+        resume=FREE,
+        ge=1,
+    )
 
     def problems(self) -> Iterator[Problem]:
         if "" in self.stop:
@@ -31,6 +37,8 @@ class SamplingConfig:
             )
         if self.stream and self.num_samples > 1:
             yield Problem("sample.stream", "sample.stream=true shows one sample only", "sample.num_samples=1")
+        if self.lookup and self.num_samples > 1:
+            yield Problem("sample.lookup", "sample.lookup guesses for one sample only", "sample.num_samples=1")
 
 
 @dataclass(kw_only=True, slots=True)

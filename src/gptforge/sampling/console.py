@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +28,31 @@ def prompts(cfg: SampleConfig) -> list[str]:
     return text.replace("\r\n", "\n").removesuffix("\n").split("\n")
 
 
-def write(prompt: str, growing: Iterator[list[str]], cfg: SampleConfig, facts: Mapping[str, Any]) -> None:
-    """Writes the texts that continue one prompt: as they grow, whole and parted by ---, or as JSON with `facts`."""
+def batches(prompts: Sequence[str], cfg: SampleConfig, rows: int) -> Iterator[list[str]]:
+    """The prompts in groups that make up to `rows` texts; one by one where each is to be shown as it grows."""
+    alone = cfg.sample.stream or cfg.sample.lookup
+    size = 1 if alone else max(1, rows // cfg.sample.num_samples)
+    for start in range(0, len(prompts), size):
+        yield list(prompts[start : start + size])
+
+
+def write(prompts: Sequence[str], growing: Iterator[list[str]], cfg: SampleConfig, facts: Mapping[str, Any]) -> None:
+    """Writes the texts that continue the prompts: one as it grows, else whole and parted by ---, or as JSON."""
     n = cfg.sample.num_samples
-    if n == 1 and not cfg.json and cfg.sample.stream is not False:
-        out(prompt)
+    if n * len(prompts) == 1 and not cfg.json and cfg.sample.stream is not False:
+        out(prompts[0])
         for (piece,) in growing:
             out(piece)
         return out("\n")
-    texts = [prompt] * n
+    begun = [prompt for prompt in prompts for _ in range(n)]
+    texts = begun
     for pieces in growing:
         texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
-    for i, text in enumerate(texts):
+    for i, (prompt, text) in enumerate(zip(begun, texts, strict=True)):
         if cfg.json:
-            out(json.dumps({"prompt": prompt, "text": text, "sample": i, **facts}, ensure_ascii=False) + "\n")
+            out(json.dumps({"prompt": prompt, "text": text, "sample": i % n, **facts}, ensure_ascii=False) + "\n")
         else:
-            out(text + ("\n---\n" if i + 1 < n else "\n"))
+            out(text + ("\n---\n" if i % n + 1 < n else "\n"))
 
 
 def out(text: str) -> None:

@@ -1,67 +1,103 @@
-"""Text from a model, token by token: prefill, decode with a cache, stop. Knows no files and no terminal."""
+"""Text from a model, token by token: each text with its own context, draws and end. Knows no files, no terminal."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
-from torch import Tensor
 
 from gptforge.config import SamplingConfig
 from gptforge.model import Transformer
+from gptforge.sampling.decode import Decoder, FastDecoder, PlainDecoder, obstacle
+from gptforge.sampling.how import How
+from gptforge.sampling.rows import Row, mark
 from gptforge.sampling.samplers import next_tokens
+from gptforge.sampling.speculative import with_lookup
 from gptforge.tokenizers import StreamDecoder, Tokenizer
 
 
 @torch.inference_mode()
 def generate(
-    model: Transformer, prompt: Sequence[int], cfg: SamplingConfig, generator: torch.Generator
-) -> Iterator[Tensor]:
-    """Yields cfg.max_new_tokens times the next token of each of cfg.num_samples texts, (num_samples,) ids on the CPU.
+    model: Transformer,
+    prompts: Sequence[Sequence[int]],
+    cfg: SamplingConfig,
+    seed: int,
+    ended: Collection[int] = (),
+    how: How | None = None,
+) -> Iterator[Sequence[int | None]]:
+    """Yields cfg.max_new_tokens times the next token of each text: cfg.num_samples of each prompt in turn.
 
-    All texts continue the same prompt (at least one token). Keys and values of earlier tokens are
-    cached. When the context is full, its last half is kept and computed anew, so texts may grow
-    beyond block_size; a prompt longer than block_size keeps its tail.
+    Prompts are of any length (at least one token); a text is the same whatever stands beside it.
+    Texts whose numbers the caller puts into `ended` are not continued: None in place of a token.
+    With cfg.lookup a single text is guessed ahead; texts of a batch are not.
+    Keys and values of earlier tokens are cached. When a context is full, its last half is kept and
+    computed anew, so texts may grow beyond block_size; a prompt longer than block_size keeps its tail.
     """
+    how = how or How()
     block_size = model.cfg.block_size
-    device = model.tok_emb.weight.device
-    tokens = torch.tensor([list(prompt)]).repeat(cfg.num_samples, 1)
-    seen = torch.zeros(cfg.num_samples, model.vocab_size, dtype=torch.bool)
-    seen.scatter_(1, tokens, True)
-    cache = model.new_cache(cfg.num_samples)
-    start = max(0, tokens.size(1) - block_size)  # where the context begins
-    fresh = tokens[:, start:]
-    for n in range(cfg.max_new_tokens):
-        # forward(), not the call: a compiled model would be compiled anew for each length of the cache
-        logits = model.forward(fresh.to(device), cache=cache, last_only=True)[:, -1]
-        chosen = next_tokens(logits.cpu(), seen, cfg, generator)  # on the CPU draws are the same for every device
-        yield chosen
-        if n + 1 == cfg.max_new_tokens:
+    rows = [Row(prompt, seed, n, block_size) for prompt in prompts for n in range(cfg.num_samples)]
+    going = list(range(len(rows)))  # the numbers of the rows that are in the decoder
+    decoder = new_decoder(model, [len(row.context) for row in rows], cfg, how)
+    decoder.prefill({n: row.context[:-1] for n, row in enumerate(rows)})
+    seen = None if cfg.repetition_penalty == 1.0 else mark(rows, model.vocab_size)
+    if cfg.lookup and len(rows) == 1:
+        yield from ([token] for token in with_lookup(decoder, rows[0], cfg, cfg.lookup, seen))
+        return
+    for step in range(1, cfg.max_new_tokens + 1):
+        logits = decoder.step([rows[n].tokens[-1:] for n in going])[:, -1]
+        u = torch.tensor([rows[n].draws.random() for n in going], dtype=torch.float64)
+        # on the CPU, where draws are the same for every device
+        chosen = next_tokens(logits.cpu(), None if seen is None else seen[going], cfg, u).tolist()
+        full = {at for at, n in enumerate(going) if rows[n].grow(chosen[at])}
+        new = dict(zip(going, chosen, strict=True))
+        yield [None if n in ended else new.get(n) for n in range(len(rows))]
+        if step == cfg.max_new_tokens or len(ended) == len(rows):
             return
-        seen.scatter_(1, chosen[:, None], True)
-        tokens = torch.cat([tokens, chosen[:, None]], dim=1)
-        fresh = tokens[:, -1:]
-        if tokens.size(1) - start > block_size:
-            start = tokens.size(1) - max(1, block_size // 2)
-            cache.reset()
-            fresh = tokens[:, start:]
+        if seen is not None:
+            seen[list(new), list(new.values())] = True
+        left = [at for at, n in enumerate(going) if n not in ended]
+        # The cache is copied for it, so not for every row that ends; what is compiled is so for a number of rows
+        if 2 * len(left) <= len(going) and not how.compiled:
+            decoder.keep(left)
+            going = [going[at] for at in left]
+            full = {at for at, n in enumerate(left) if n in full}
+        decoder.prefill({at: rows[going[at]].context[:-1] for at in full})
+
+
+def new_decoder(model: Transformer, contexts: Sequence[int], cfg: SamplingConfig, how: How) -> Decoder:
+    """The decoder for rows whose contexts have these lengths."""
+    max_len = max(contexts) + cfg.max_new_tokens
+    if how.compiled:  # few different lengths, so that what is compiled is found again
+        max_len = max(256, 2 ** (max_len - 1).bit_length())
+    max_len = min(model.cfg.block_size, max_len)
+    if obstacle(model):
+        return PlainDecoder(model, len(contexts), max_len)
+    return FastDecoder(model, len(contexts), max_len, how.int8, how.compiled, how.warn, 1 + (cfg.lookup or 0))
 
 
 def generate_text(
-    model: Transformer, tokenizer: Tokenizer, prompt: str, cfg: SamplingConfig, seed: int
+    model: Transformer,
+    tokenizer: Tokenizer,
+    prompts: str | Sequence[str],
+    cfg: SamplingConfig,
+    seed: int,
+    how: How | None = None,
 ) -> Iterator[list[str]]:
-    """Yields what each text has grown by, as it is written; ends early once every text has met a stop text.
+    """Yields what each text has grown by, as it is written: cfg.num_samples texts of each prompt in turn.
 
-    Same seed, same text. Dropout is off while it runs. Raises DataError for a prompt that the
-    tokenizer cannot encode.
+    Ends early once every text has met a stop text. Same seed and prompt, same text. Dropout is off
+    while it runs. Raises DataError for a prompt that the tokenizer cannot encode.
     """
+    prompts = [prompts] if isinstance(prompts, str) else prompts
+    writers = [TextWriter(tokenizer, cfg.stop) for _ in range(cfg.num_samples * len(prompts))]
+    starts = [start_ids(tokenizer, prompt) for prompt in prompts]
+    ended: set[int] = set()
     was_training = model.training
-    generator = torch.Generator().manual_seed(seed)
-    writers = [TextWriter(tokenizer, cfg.stop) for _ in range(cfg.num_samples)]
     model.eval()
     try:
-        for ids in generate(model, start_ids(tokenizer, prompt), cfg, generator):
-            yield [writer.add(int(token)) for writer, token in zip(writers, ids, strict=True)]
-            if all(writer.done for writer in writers):
+        for ids in generate(model, starts, cfg, seed, ended, how):
+            yield ["" if token is None else writer.add(token) for writer, token in zip(writers, ids, strict=True)]
+            ended.update(n for n, writer in enumerate(writers) if writer.done)
+            if len(ended) == len(writers):
                 return
         yield [writer.finish() for writer in writers]
     finally:

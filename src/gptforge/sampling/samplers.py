@@ -6,13 +6,15 @@ from torch import Tensor
 from gptforge.config import SamplingConfig
 
 
-def next_tokens(logits: Tensor, seen: Tensor, cfg: SamplingConfig, generator: torch.Generator) -> Tensor:
-    """Draws one token a row: (B, V) logits and a (B, V) mask of tokens already there -> (B,) ids.
+def next_tokens(logits: Tensor, seen: Tensor | None, cfg: SamplingConfig, u: Tensor) -> Tensor:
+    """Draws one token a row: (B, V) logits and a number in [0, 1) for each row, (B,) float64 -> (B,) ids.
 
-    The order is the usual one: repetition penalty, temperature, top-k, top-p, min-p.
+    `seen` (B, V) marks the tokens already there; only the repetition penalty looks at it. The order
+    is the usual one: repetition penalty, temperature, top-k, top-p, min-p.
     """
     logits = logits.float()
     if cfg.repetition_penalty != 1.0:
+        assert seen is not None
         logits = penalized(logits, seen, cfg.repetition_penalty)
     if cfg.temperature == 0:
         return logits.argmax(dim=-1)
@@ -23,15 +25,14 @@ def next_tokens(logits: Tensor, seen: Tensor, cfg: SamplingConfig, generator: to
         logits = keep_top_p(logits, cfg.top_p)
     if cfg.min_p is not None:
         logits = keep_min_p(logits, cfg.min_p)
-    return draw(logits.softmax(dim=-1), generator)
+    return draw(logits.softmax(dim=-1), u)
 
 
-def draw(probabilities: Tensor, generator: torch.Generator) -> Tensor:
-    """One index a row by inverting the cumulative distribution: the same numbers give the same draw everywhere."""
+def draw(probabilities: Tensor, u: Tensor) -> Tensor:
+    """One index a row by inverting the cumulative distribution: the same numbers u (B,) give the same draw."""
     cumulative = probabilities.double().cumsum(dim=-1)
-    u = torch.rand(len(probabilities), 1, generator=generator, dtype=torch.float64)
     # the largest cumulative value is not exactly 1; the last token with any probability takes the rest
-    drawn = torch.searchsorted(cumulative, u * cumulative[:, -1:], right=True)
+    drawn = torch.searchsorted(cumulative, u[:, None] * cumulative[:, -1:], right=True)
     last = probabilities.shape[-1] - 1 - (probabilities.flip(-1) > 0).int().argmax(dim=-1, keepdim=True)
     return torch.minimum(drawn, last).squeeze(-1)
 

@@ -1,0 +1,322 @@
+"""One token a row, fast: the model's layers without gradients, over a cache whose rows have lengths of their own.
+
+Reads a Transformer's weights and computes what its `forward` computes (tests hold the two together
+for every option of the model); knows no sampling and no text. What it does not know it refuses
+(`obstacle`), and `PlainDecoder` calls the model itself.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gptforge import compiling
+from gptforge.model import Transformer
+from gptforge.model.attention import Attention
+from gptforge.model.parts import MLP, Linear, RMSNorm
+from gptforge.model.transformer import Block
+from gptforge.runtime import available_memory
+from gptforge.sampling.products import FORMS, INT8_ROWS, Product, choose_form, int8, rotation, swapped
+from gptforge.sampling.quantize import Quantized
+
+
+class Decoder(Protocol):
+    """Rows of tokens with what a model keeps of them, its cache."""
+
+    def prefill(self, contexts: Mapping[int, Sequence[int]]) -> None:
+        """Begin each of these rows anew with these tokens."""
+        ...
+
+    def step(self, tokens: Sequence[Sequence[int]]) -> Tensor:
+        """Add to each row its T tokens: logits after each of them, (B, T, V) in float32 on the model's device."""
+        ...
+
+    def forget(self, n: int) -> None:
+        """Take the last n tokens of every row back."""
+        ...
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows only, in this order."""
+        ...
+
+
+def obstacle(model: nn.Module) -> str | None:
+    """Why the fast decoder cannot stand in for a model's forward; None: it can."""
+    if type(model) is not Transformer:
+        return f"{type(model).__name__} is not the built-in decoder"
+    known = {Transformer, Block, Attention, MLP, Linear, nn.ModuleList, nn.Dropout, nn.Identity}
+    for name, module in model.named_modules():
+        if type(module) not in known | {nn.LayerNorm, RMSNorm} and not isinstance(module, nn.Embedding):
+            return f"{name} is a {type(module).__name__}"
+        if module._forward_hooks or module._forward_pre_hooks:
+            return f"{name} has a hook"
+    if torch.is_autocast_enabled(model.tok_emb.weight.device.type):
+        return "autocast is on"
+    return None
+
+
+class PlainDecoder:
+    """The model's own forward with a cache for each row, one row after the other."""
+
+    def __init__(self, model: Transformer, rows: int, max_len: int) -> None:
+        self._model = model
+        self._device = model.tok_emb.weight.device
+        self._caches = [model.new_cache(1, max_len) for _ in range(rows)]
+
+    def prefill(self, contexts: Mapping[int, Sequence[int]]) -> None:
+        for row, tokens in contexts.items():
+            self._caches[row].reset()
+            if tokens:
+                self._forward(row, tokens)
+
+    def step(self, tokens: Sequence[Sequence[int]]) -> Tensor:
+        return torch.cat([self._forward(row, new) for row, new in enumerate(tokens)])
+
+    def forget(self, n: int) -> None:
+        for cache in self._caches:
+            cache.advance(-n)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        self._caches = [self._caches[row] for row in rows]
+
+    def _forward(self, row: int, tokens: Sequence[int]) -> Tensor:
+        # forward(), not the call: a compiled model would be compiled anew for each length of the cache
+        return self._model.forward(torch.tensor([list(tokens)], device=self._device), cache=self._caches[row])
+
+
+class Layer(NamedTuple):
+    """What one block computes with."""
+
+    attn_norm: Callable[[Tensor], Tensor]
+    qkv: Product
+    attn_proj: Product
+    mlp_norm: Callable[[Tensor], Tensor] | None
+    gate: Product | None
+    fc: Product
+    mlp_proj: Product
+
+
+class Place(NamedTuple):
+    """Where a step's tokens go, the same for all layers."""
+
+    rows: Tensor  # (B, 1), row numbers
+    positions: Tensor  # (B, T), which are places in the cache too
+    mask: Tensor | None  # (B, 1, T, S); None: all that is filled is seen
+    rotary: tuple[Tensor, Tensor] | None  # (B * T, 1, head_dim) each
+    start: int | None  # the first position if it is the same in all rows
+    end: int  # how much of the cache is read
+
+
+class Weights(NamedTuple):
+    """A model's weights in the forms in which they are multiplied."""
+
+    layers: list[Layer]
+    head: Product
+
+
+class FastDecoder:
+    """All rows in one pass. The weights are taken (and copied, where packed) when it is first used.
+
+    Position p of a row is place p of its part of the cache, so rows of different lengths stand in
+    one batch without padding before them; what lies behind a row's end is masked.
+
+    `compiled` has steps of one token compiled as a whole. Their shapes never change: all places of
+    the cache are read, positions are a tensor. `warn` is told when that fails, and steps are then
+    taken without it. `new_tokens` is how many tokens a step mostly adds to a row.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        rows: int,
+        max_len: int,
+        int8: Mapping[str, Quantized] | None = None,
+        compiled: bool = False,
+        warn: Callable[[str], object] = print,
+        new_tokens: int = 1,
+    ) -> None:
+        cfg, weight = model.cfg, model.tok_emb.weight
+        self._model, self._cfg, self._device, self._int8 = model, cfg, weight.device, int8 or {}
+        self._final_norm = norm_of(model.final_norm)
+        # keys and values (n_layer, B, 2, n_kv_head, max_len, head_dim)
+        shape = (cfg.n_layer, rows, 2, cfg.n_kv_head, max_len, cfg.head_dim)
+        self._kv = torch.zeros(shape, device=self._device, dtype=weight.dtype)
+        self._max_len, self._new_tokens = max_len, new_tokens
+        self._lengths = [0] * rows
+        self._rotary = None
+        if cfg.position == "rope":
+            table = rotation(max_len, cfg.rotary_dim, cfg.head_dim, cfg.rope.theta, self._device)
+            self._rotary = table[0].to(weight.dtype), table[1].to(weight.dtype)
+            self._swap = swapped(cfg.rotary_dim, cfg.head_dim, self._device)
+        # Values go through the rotation too, with cosine 1 and sine 0: queries, keys and values stay in one piece.
+        turned = cfg.n_head + cfg.n_kv_head
+        self._turning = (torch.arange(turned + cfg.n_kv_head, device=self._device) < turned)[:, None]
+        self._step_of_one = self._eager
+        if compiled:
+            compiling.use_cache()
+            self._weights_to_compile = self._read(compiled=True)
+            fixed = torch.compile(self._fixed, dynamic=False, fullgraph=True)
+            self._step_of_one = compiling.guarded(fixed, self._eager, warn)
+
+    @cached_property
+    def _weights(self) -> Weights:
+        return self._read(compiled=False)
+
+    def _read(self, compiled: bool) -> Weights:
+        model = self._model
+        names = {id(module): f"{name}.weight" for name, module in model.named_modules()}
+        total, free = sum(p.nbytes for p in model.parameters()), available_memory()
+        rows = len(self._lengths) * self._new_tokens
+
+        def product(module: nn.Module) -> Product:
+            weight, bias = module.weight, getattr(module, "bias", None)
+            assert isinstance(weight, Tensor)
+            weight, bias = weight.detach(), None if bias is None else bias.detach()
+            rounded = self._int8.get(names[id(module)])
+            if rounded is not None and rows <= INT8_ROWS and weight.device.type == "cpu":
+                return int8(rounded, bias, compiled)
+            form = choose_form(weight, total, free, rows, compiled)
+            return FORMS[form.name](weight, bias, rows)
+
+        def layer(block: nn.Module) -> Layer:
+            assert isinstance(block, Block)
+            attn, mlp = block.attn, block.mlp
+            return Layer(
+                norm_of(block.attn_norm),
+                product(attn.qkv),
+                product(attn.proj),
+                None if block.mlp_norm is None else norm_of(block.mlp_norm),
+                None if mlp.gate is None else product(mlp.gate),
+                product(mlp.fc),
+                product(mlp.proj),
+            )
+
+        return Weights(list(map(layer, model.blocks)), product(model.tok_emb if model.head is None else model.head))
+
+    def prefill(self, contexts: Mapping[int, Sequence[int]]) -> None:
+        """As in Decoder: equal contexts are computed once, those of one length in one pass."""
+        of_length: dict[int, dict[tuple[int, ...], list[int]]] = {}
+        for row, tokens in contexts.items():
+            of_length.setdefault(len(tokens), {}).setdefault(tuple(tokens), []).append(row)
+            self._lengths[row] = len(tokens)
+        for length, texts in of_length.items():
+            if not length:
+                continue
+            cache = self._model.new_cache(len(texts), length)
+            self._model.forward(torch.tensor(list(texts), device=self._device), cache=cache, last_only=True)
+            for n, rows in enumerate(texts.values()):
+                self._kv[:, rows, 0, :, :length] = cache.keys[:, n, None]
+                self._kv[:, rows, 1, :, :length] = cache.values[:, n, None]
+
+    def step(self, tokens: Sequence[Sequence[int]]) -> Tensor:
+        T = len(tokens[0])
+        if max(self._lengths) + T > self._max_len:
+            raise ValueError(f"{max(self._lengths)} + {T} tokens do not fit into a cache of {self._max_len}")
+        new = torch.tensor(tokens, device=self._device)
+        positions = torch.tensor([range(n, n + T) for n in self._lengths], device=self._device)
+        logits = self._step_of_one(new, positions) if T == 1 else self._eager(new, positions)
+        self._lengths = [n + T for n in self._lengths]
+        return logits
+
+    def _eager(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """The logits of (B, T) new tokens, with as much of the cache as is filled."""
+        first, last = min(self._lengths), max(self._lengths)
+        end = last + tokens.size(1)
+        even = first == last
+        window = self._cfg.attention.window
+        all_seen = tokens.size(1) == 1 and even and (window is None or window >= end)
+        place = self._place(positions, end, first if even else None, masked=not all_seen)
+        return self._forward(tokens, place, self._weights)
+
+    def _fixed(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """The same in shapes that never change, to be compiled."""
+        place = self._place(positions, self._max_len, None, masked=True)
+        return self._forward(tokens, place, self._weights_to_compile)
+
+    def _forward(self, tokens: Tensor, place: Place, weights: Weights) -> Tensor:
+        x = F.embedding(tokens.view(-1), self._model.tok_emb.weight)
+        if self._model.pos_emb is not None:
+            x = x + F.embedding(place.positions.view(-1), self._model.pos_emb.weight)
+        for n, layer in enumerate(weights.layers):
+            x = self._block(x, layer, self._kv[n], place)
+        logits = weights.head(self._final_norm(x), "", None).float().view(*tokens.shape, -1)
+        cap = self._cfg.logit_softcap
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def forget(self, n: int) -> None:
+        self._lengths = [length - n for length in self._lengths]
+
+    def keep(self, rows: Sequence[int]) -> None:
+        self._kv = self._kv[:, list(rows)]
+        self._lengths = [self._lengths[row] for row in rows]
+
+    def _place(self, positions: Tensor, end: int, start: int | None, masked: bool) -> Place:
+        mask = None
+        if masked:
+            key = torch.arange(end, device=self._device)
+            mask = key <= positions[..., None]
+            if self._cfg.attention.window is not None:
+                mask = mask & (key > positions[..., None] - self._cfg.attention.window)
+            mask = mask[:, None]
+        rotary = None
+        if self._rotary is not None:
+            cos, sin = (t[positions.view(-1), None] for t in self._rotary)
+            rotary = torch.where(self._turning, cos, 1.0), torch.where(self._turning, sin, 0.0)
+        rows = torch.arange(len(positions), device=self._device)[:, None]
+        return Place(rows, positions, mask, rotary, start, end)
+
+    def _block(self, x: Tensor, layer: Layer, kv: Tensor, place: Place) -> Tensor:
+        """As Block.forward, over (B * T, n_embd)."""
+        if layer.mlp_norm is None:
+            h = layer.attn_norm(x)
+            return self._mlp(h, layer, self._attend(h, layer, kv, place, x))
+        if self._cfg.norm.place == "post":
+            x = layer.attn_norm(self._attend(x, layer, kv, place, x))
+            return layer.mlp_norm(self._mlp(x, layer, x))
+        x = self._attend(layer.attn_norm(x), layer, kv, place, x)
+        return self._mlp(layer.mlp_norm(x), layer, x)
+
+    def _mlp(self, h: Tensor, layer: Layer, residual: Tensor) -> Tensor:
+        if layer.gate is None:
+            return layer.mlp_proj(layer.fc(h, self._cfg.mlp.kind, None), "", residual)
+        return layer.mlp_proj(layer.gate(h, "silu", None) * layer.fc(h, "", None), "", residual)
+
+    def _attend(self, h: Tensor, layer: Layer, kv: Tensor, place: Place, residual: Tensor) -> Tensor:
+        """As Attention.forward, with the residual added; writes this layer's keys and values, (B, 2, heads, S, D)."""
+        cfg = self._cfg
+        B, T = place.positions.shape
+        heads = layer.qkv(h, "", None).view(B * T, -1, cfg.head_dim)
+        if cfg.attention.qk_norm:
+            qk, v = heads.split((cfg.n_head + cfg.n_kv_head, cfg.n_kv_head), dim=1)
+            heads = torch.cat((F.rms_norm(qk, (cfg.head_dim,), eps=cfg.norm.eps), v), dim=1)
+        if place.rotary is not None:
+            cos, sin = place.rotary
+            heads = torch.addcmul(heads * cos, heads[..., self._swap], sin)
+        q, new = heads.split((cfg.n_head, 2 * cfg.n_kv_head), dim=1)
+        new = new.view(B, T, 2, cfg.n_kv_head, cfg.head_dim)
+        if place.start is not None:  # a slice is written faster than places by number
+            kv.narrow(3, place.start, T).copy_(new.permute(0, 2, 3, 1, 4))
+        else:
+            kv[place.rows, :, :, place.positions] = new
+        k, v = kv.narrow(3, 0, place.end).unbind(1)
+        if T == 1:  # the queries that share a key stand as if they were tokens
+            y = F.scaled_dot_product_attention(q.view(B, cfg.n_kv_head, -1, cfg.head_dim), k, v, attn_mask=place.mask)
+            return layer.attn_proj(y.reshape(B, -1), "", residual)
+        q = q.view(B, T, cfg.n_head, cfg.head_dim).transpose(1, 2)
+        grouped = cfg.n_head != cfg.n_kv_head
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=place.mask, enable_gqa=grouped)
+        return layer.attn_proj(y.transpose(1, 2).reshape(B * T, -1), "", residual)
+
+
+def norm_of(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """A norm as a plain function, without the cost of calling a module."""
+    if isinstance(module, nn.LayerNorm):
+        shape, weight, bias, eps = module.normalized_shape, module.weight, module.bias, module.eps
+        return lambda x: F.layer_norm(x, shape, weight, bias, eps)
+    if isinstance(module, nn.RMSNorm):
+        shape, weight, eps = module.normalized_shape, module.weight, module.eps
+        return lambda x: F.rms_norm(x, list(shape), weight, eps)
+    return lambda x: x

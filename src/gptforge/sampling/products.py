@@ -1,0 +1,146 @@
+"""How a decoding step multiplies a few rows by a weight: the forms there are, and which is chosen why.
+
+Knows weights and rows; not the model, nor what the rows mean. One row reads each weight once and does
+little else, so what counts is how fast a form reads memory (docs/walk.md, "Writing text").
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gptforge.sampling.quantize import Quantized
+
+# x (rows, in), activation ("" for none), what is added to the result (rows, out) or None -> (rows, out)
+Product = Callable[[Tensor, str, Tensor | None], Tensor]
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "": lambda x: x,
+    "gelu": lambda x: F.gelu(x, approximate="tanh"),
+    "relu2": lambda x: F.relu(x).square(),
+    "silu": F.silu,
+}
+FUSED = {"": ("none", ""), "gelu": ("gelu", "tanh"), "silu": ("swish", "")}  # activations that oneDNN computes along
+PACK_BYTES = 2**19  # below, a weight stays in the cache of a core, and the 15 us that a packed call takes cost more
+PACK_SHARE = 0.5  # of the free memory that packed copies may take
+INT8_ROWS = 4  # rows up to which eight bits are read faster; beyond, the time goes into multiplying
+SUMMED_ROWS = 4  # rows up to which a compiled multiply-and-sum is read faster than a matrix product
+
+
+class Form(NamedTuple):
+    """The name of a form of product, and why it is the one."""
+
+    name: str
+    reason: str
+
+
+def choose_form(weight: Tensor, total_bytes: int, free_bytes: int, rows: int, compiled: bool) -> Form:
+    """The form for a weight (out, in) of a model whose weights are `total_bytes`, with `free_bytes` of memory left.
+
+    It depends on shapes and the machine alone, never on a measurement: the same text must come out each time.
+    """
+    if compiled and rows <= SUMMED_ROWS:
+        return Form("summed", f"compiled, and no more than {SUMMED_ROWS} rows")
+    if compiled:
+        return Form("plain", f"compiled, and more than {SUMMED_ROWS} rows")
+    if weight.device.type != "cpu":
+        return Form("plain", "not on a CPU")
+    if not can_pack() or weight.dtype not in (torch.float32, torch.bfloat16):
+        return Form("plain", "this build of torch has no oneDNN for it")
+    if weight.nbytes < PACK_BYTES:
+        return Form("plain", f"smaller than {PACK_BYTES // 1024} KiB")
+    if total_bytes > PACK_SHARE * free_bytes:
+        return Form("plain", "packed copies would take more than half of the free memory")
+    return Form("packed", "oneDNN's own layout is read up to twice as fast, by one row or many")
+
+
+def can_pack() -> bool:
+    """Whether this torch has oneDNN and the operators with which its compiler calls it."""
+    ops = torch.ops.mkldnn
+    return torch.backends.mkldnn.is_available() and all(
+        hasattr(ops, name) for name in ("_linear_pointwise", "_reorder_linear_weight")
+    )
+
+
+def plain(weight: Tensor, bias: Tensor | None, rows: int) -> Product:
+    """F.linear."""
+
+    def product(x: Tensor, activation: str, add: Tensor | None) -> Tensor:
+        y = ACTIVATIONS[activation](F.linear(x, weight, bias))
+        return y if add is None else y + add
+
+    return product
+
+
+def packed(weight: Tensor, bias: Tensor | None, rows: int) -> Product:
+    """A copy in the layout that oneDNN reads fastest for so many rows, with activation and sum in the same call."""
+    own = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), rows)
+    linear = torch.ops.mkldnn._linear_pointwise.default
+    linear_add = torch.ops.mkldnn._linear_pointwise.binary
+
+    def product(x: Tensor, activation: str, add: Tensor | None) -> Tensor:
+        if add is not None:
+            return linear_add(x, add, own, bias, "add")
+        name, algorithm = FUSED.get(activation, ("none", ""))
+        y = linear(x, own, bias, name, [], algorithm)
+        return y if activation in FUSED else ACTIVATIONS[activation](y)
+
+    return product
+
+
+def summed(weight: Tensor, bias: Tensor | None, rows: int) -> Product:
+    """Multiply and sum in float32, which a compiler makes one loop of that reads the weight as it lies."""
+
+    def product(x: Tensor, activation: str, add: Tensor | None) -> Tensor:
+        y = (weight.float() * x.float()[:, None, :]).sum(-1)
+        if bias is not None:
+            y = y + bias.float()
+        y = ACTIVATIONS[activation](y).to(x.dtype)
+        return y if add is None else y + add
+
+    return product
+
+
+def int8(weight: Quantized, bias: Tensor | None, compiled: bool) -> Product:
+    """Eight-bit weights (out, in) times rows; each output has its own scale."""
+    scales = weight.scales.bfloat16()
+
+    def product(x: Tensor, activation: str, add: Tensor | None) -> Tensor:
+        if compiled:
+            y = (weight.values.float() * x.float()[:, None, :]).sum(-1) * weight.scales
+        else:
+            y = torch.ops.aten._weight_int8pack_mm(x.bfloat16(), weight.values, scales)  # slow for float32
+        y = y.to(x.dtype)
+        if bias is not None:
+            y = y + bias
+        y = ACTIVATIONS[activation](y)
+        return y if add is None else y + add
+
+    return product
+
+
+FORMS: dict[str, Callable[[Tensor, Tensor | None, int], Product]] = {"plain": plain, "packed": packed, "summed": summed}
+
+
+def rotation(positions: int, dim: int, head_dim: int, theta: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """RoPE as x * cos + swapped(x) * sin: the two tables (positions, head_dim) in float32.
+
+    What `model.parts.rotate` computes in pieces: dimensions past `dim` have cosine 1 and sine 0.
+    """
+    half = dim // 2
+    frequency = theta ** (-torch.arange(0, dim, 2, device=device, dtype=torch.float32) / dim)
+    angle = torch.arange(positions, device=device)[:, None].float() * frequency
+    cos = torch.ones(positions, head_dim, device=device)
+    sin = torch.zeros(positions, head_dim, device=device)
+    cos[:, :half] = cos[:, half:dim] = angle.cos()
+    sin[:, :half], sin[:, half:dim] = -angle.sin(), angle.sin()
+    return cos, sin
+
+
+def swapped(dim: int, head_dim: int, device: torch.device) -> Tensor:
+    """Where each dimension of a head finds its partner in the rotation."""
+    order = torch.arange(head_dim, device=device)
+    half = dim // 2
+    order[:half], order[half:dim] = torch.arange(half, dim), torch.arange(half)
+    return order

@@ -1,0 +1,359 @@
+"""The fast step computes what the model computes, for every option, in every form of product and any batch."""
+
+import dataclasses
+import random
+
+import pytest
+import torch
+from torch import nn
+
+from gptforge import compiling
+from gptforge.model import Transformer
+from gptforge.sampling import How, engine, generate, products
+from gptforge.sampling.decode import FastDecoder, PlainDecoder, obstacle
+from gptforge.sampling.products import INT8_ROWS, PACK_BYTES, choose_form
+from gptforge.sampling.quantize import quantize
+from gptforge.sampling.speculative import guess
+from writing import BLOCK, KINDS, VOCAB, cached, make, prompts, sampling, uncached
+
+OPTIONS = KINDS | {
+    "window, grouped": {"attention": {"window": 3, "n_kv_head": 1}, "rope": {"fraction": 0.25}},
+    "wide heads": {"attention": {"head_dim": 6}, "bias": True, "mlp": {"kind": "swiglu"}},
+    "parallel, biases": {"parallel_residual": True, "bias": True, "position": "learned"},
+    "post, rms": {"norm": {"place": "post", "kind": "rmsnorm"}, "mlp": {"kind": "relu2"}},
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def tokens(n: int, seed: int = 0) -> list[int]:
+    draws = random.Random(seed)
+    return [draws.randrange(VOCAB) for _ in range(n)]
+
+
+@torch.no_grad()
+def whole(model: Transformer, text: list[int]) -> torch.Tensor:
+    """The logits after each token of a text, (T, V), by one forward pass without a cache."""
+    return model(torch.tensor([text]))[0]
+
+
+def close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 2e-5) -> None:
+    torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
+
+
+@pytest.fixture(params=["plain", "packed"])
+def form(request, monkeypatch):
+    """Every weight in one form, whatever its size."""
+    if request.param == "packed" and not products.can_pack():
+        pytest.skip("this torch has no oneDNN")
+    monkeypatch.setattr(products, "PACK_BYTES", 0 if request.param == "packed" else 2**60)
+    return request.param
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+@pytest.mark.parametrize("of", [FastDecoder, PlainDecoder])
+@torch.inference_mode()
+def test_a_step_gives_the_logits_of_a_whole_pass(kind, of, form):
+    """Rows of three lengths in one batch, after prompts of none to several tokens, with one and three new tokens."""
+    model = make(**OPTIONS[kind], bias=True) if "bias" not in OPTIONS[kind] else make(**OPTIONS[kind])
+    block = model.cfg.block_size
+    texts = [tokens(block, seed) for seed in range(3)]
+    decoder = of(model, 3, block)
+    lengths = [0, 2, 3]
+    decoder.prefill({row: texts[row][:n] for row, n in enumerate(lengths)})
+    for T in (1, 1, 2, 1):
+        if max(lengths) + T > block:
+            break
+        logits = decoder.step([texts[row][n : n + T] for row, n in enumerate(lengths)])
+        for row, n in enumerate(lengths):
+            close(logits[row], whole(model, texts[row])[n : n + T])
+        lengths = [n + T for n in lengths]
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+@torch.inference_mode()
+def test_a_step_in_bfloat16_is_near_the_whole_pass(kind, form):
+    model = make(**OPTIONS[kind]).bfloat16()
+    text = tokens(6)
+    decoder = FastDecoder(model, 2, model.cfg.block_size)
+    decoder.prefill({0: text[:-1], 1: text[:-1]})
+    found, wanted = decoder.step([text[-1:]] * 2), whole(model, text)[-1]
+    assert torch.equal(found[0], found[1])
+    assert (found[0, 0] - wanted).std() < 0.05 * wanted.std()
+
+
+@pytest.mark.parametrize("of", [FastDecoder, PlainDecoder])
+@torch.inference_mode()
+def test_rows_are_begun_anew_taken_back_and_left_out(of):
+    model = make()
+    decoder = of(model, 3, BLOCK)
+    texts = [tokens(BLOCK, seed) for seed in range(4)]
+    decoder.prefill({0: texts[0][:3], 1: texts[1][:3], 2: texts[2][:3]})
+    decoder.step([texts[0][3:5], texts[1][3:5], texts[2][3:5]])
+    decoder.forget(1)
+    decoder.prefill({1: texts[3][:7]})
+    decoder.keep([1, 2])
+    logits = decoder.step([texts[3][7:8], texts[2][4:5]])
+    close(logits[0, 0], whole(model, texts[3])[7])
+    close(logits[1, 0], whole(model, texts[2])[4])
+
+
+@torch.inference_mode()
+def test_what_lies_behind_a_row_in_the_cache_changes_nothing():
+    model = make()
+    texts = [tokens(9, 1), tokens(4, 2)]
+    logits = []
+    for rubbish in (0.0, 1e4):
+        decoder = FastDecoder(model, 2, BLOCK)
+        decoder._kv.fill_(rubbish)
+        decoder.prefill({0: texts[0][:-1], 1: texts[1][:-1]})
+        logits.append(decoder.step([texts[0][-1:], texts[1][-1:]]))
+    assert torch.equal(*logits)
+
+
+@torch.inference_mode()
+def test_a_full_cache_is_said():
+    decoder = FastDecoder(make(), 1, 4)
+    decoder.prefill({0: [1, 2, 3, 4]})
+    with pytest.raises(ValueError, match="do not fit into a cache of 4"):
+        decoder.step([[1]])
+
+
+# Which decoder, which form -----------------------------------------------------------------------------------
+
+
+class Other(nn.Linear):
+    """A layer that someone has put in."""
+
+    def forward(self, input):
+        return super().forward(input) + 1
+
+
+def test_what_the_fast_step_does_not_know_is_left_to_the_model():
+    assert obstacle(make()) is None
+    hooked, changed = make(), make()
+    hooked.blocks[0].mlp.fc.register_forward_hook(lambda module, args, output: -output)
+    fc = changed.blocks[1].mlp.fc
+    changed.blocks[1].mlp.fc = Other(fc.in_features, fc.out_features)
+    mine = type("Mine", (Transformer,), {})(make().cfg, VOCAB)
+    mine.load_state_dict(make().state_dict())
+    assert obstacle(hooked) == "blocks.0.mlp.fc has a hook"
+    assert obstacle(changed) == "blocks.1.mlp.fc is a Other"
+    assert obstacle(mine) == "Mine is not the built-in decoder"
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert obstacle(make()) == "autocast is on"
+    for model in (hooked, changed, mine.eval()):
+        assert cached(model, [1, 2, 3], sampling())[0] == uncached(model, [1, 2, 3], sampling())[0]
+    assert cached(hooked, [1, 2, 3], sampling()) != cached(make(), [1, 2, 3], sampling())
+
+
+def test_the_form_follows_from_shapes_alone(monkeypatch):
+    large, small = torch.empty(PACK_BYTES // 4 // 64, 64), torch.empty(8, 8)
+    monkeypatch.setattr(products, "can_pack", lambda: True)
+    assert choose_form(large, 10**6, 10**9, 1, compiled=False).name == "packed"
+    assert choose_form(small, 10**6, 10**9, 1, compiled=False).name == "plain"
+    assert choose_form(large, 10**9, 10**9, 1, compiled=False).name == "plain"  # no room for copies
+    assert choose_form(large.half(), 10**6, 10**9, 1, compiled=False).name == "plain"
+    assert choose_form(large.to("meta"), 10**6, 10**9, 1, compiled=False).name == "plain"
+    assert choose_form(large, 10**6, 10**9, 1, compiled=True).name == "summed"
+    assert choose_form(large, 10**6, 10**9, 16, compiled=True).name == "plain"
+    monkeypatch.setattr(products, "can_pack", lambda: False)
+    assert choose_form(large, 10**6, 10**9, 1, compiled=False).name == "plain"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("activation", ["", "gelu", "relu2", "silu"])
+@pytest.mark.parametrize("name", ["packed", "summed"])
+@torch.inference_mode()
+def test_every_form_is_the_same_product(name, activation, dtype):
+    if name == "packed" and not products.can_pack():
+        pytest.skip("this torch has no oneDNN")
+    torch.manual_seed(0)
+    weight, bias, x = torch.randn(24, 40), torch.randn(24), torch.randn(3, 40)
+    weight, bias, x = (t.to(dtype) for t in (weight, bias, x))
+    add = None if activation else torch.randn(3, 24).to(dtype)
+    for b in (bias, None):
+        wanted = products.plain(weight.float(), None if b is None else b.float(), 3)(
+            x.float(), activation, None if add is None else add.float()
+        )
+        found = products.FORMS[name](weight, b, 3)(x, activation, add)
+        assert found.dtype == dtype
+        tolerance = 1e-5 if dtype == torch.float32 else 0.03
+        torch.testing.assert_close(found.float(), wanted, rtol=tolerance, atol=10 * tolerance)
+
+
+# Batches of different prompts --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("changes", [{}, {"temperature": 1.0, "repetition_penalty": 1.3, "num_samples": 2}])
+def test_a_text_is_the_same_in_any_batch(kind, changes):
+    """Prompts of one token up to twice the context, and texts that grow past it at different times."""
+    model, cfg = make(**KINDS[kind]), sampling(max_new_tokens=2 * BLOCK + 5, **changes)
+    several = prompts(5, seed=11)
+    together = [list(text) for text in zip(*generate(model, several, cfg, 3), strict=True)]
+    alone = [text for prompt in several for text in cached(model, prompt, cfg, 3)]
+    assert together == alone
+    for n, prompt in enumerate(several):
+        for sample in range(cfg.num_samples):
+            wanted = uncached(model, prompt, cfg, 3, sample)[0]
+            assert together[n * cfg.num_samples + sample] == wanted
+
+
+def test_texts_that_have_ended_leave_the_batch_and_the_others_stay_as_they_are(monkeypatch):
+    model, cfg = make(), sampling(max_new_tokens=3 * BLOCK, temperature=1.0, repetition_penalty=1.2)
+    several = prompts(4, seed=7)
+    whole_texts = [cached(model, prompt, cfg, 3)[0] for prompt in several]
+    sizes, ended, grown = [], set(), [[] for _ in several]
+    step = FastDecoder.step
+    monkeypatch.setattr(FastDecoder, "step", lambda self, new: sizes.append(len(new)) or step(self, new))
+    for n, ids in enumerate(generate(model, several, cfg, 3, ended)):
+        for row, token in enumerate(ids):
+            assert (token is None) == (row in ended)
+            if token is not None:
+                grown[row].append(token)
+        ended |= {5: {1}, 9: {0, 2}}.get(n, set())
+    assert grown[3] == whole_texts[3]
+    assert grown[1] == whole_texts[1][:6] and grown[0] == whole_texts[0][:10] and grown[2] == whole_texts[2][:10]
+    assert sizes[0] == 4 and sizes[-1] == 1
+
+
+# Guessing ahead ----------------------------------------------------------------------------------------------
+
+
+def test_the_guess_is_what_followed_the_longest_latest_occurrence():
+    assert guess([1, 2, 3, 4, 5, 1, 2, 3], 2) == [4, 5]
+    assert guess([1, 2, 3, 7, 1, 2, 3, 8, 1, 2, 3], 1) == [8]
+    assert guess([9, 1, 2, 3, 7, 1, 2, 3, 8, 9, 1, 2, 3], 1) == [7]  # four tokens agree there
+    assert guess([1, 2, 3, 4, 1, 2], 5) == []
+    assert guess([5, 5, 5, 5, 5], 3) == [5]
+    assert guess([256, 1, 1, 0, 256, 1, 1], 3) == [0, 256, 1]
+    assert guess([1, 2, 3, 1, 2, 3], 0) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("changes", [{}, {"temperature": 0.5, "repetition_penalty": 1.1}])
+def test_guessing_ahead_changes_no_text(kind, changes, monkeypatch):
+    model, cfg = make(**KINDS[kind]), sampling(max_new_tokens=3 * BLOCK, **changes)
+    steps = []
+    step = FastDecoder.step
+    monkeypatch.setattr(FastDecoder, "step", lambda self, new: steps.append(len(new[0])) or step(self, new))
+    for seed, prompt in enumerate([[1, 2, 3, 4] * 3, *prompts(3, seed=2)]):
+        plain = cached(model, prompt, cfg, seed)
+        assert cached(model, prompt, dataclasses.replace(cfg, lookup=4), seed) == plain
+    if not changes and kind == "rope":  # greedy texts of a random model go round in circles
+        assert max(steps) > 1
+
+
+# Eight bits --------------------------------------------------------------------------------------------------
+
+
+def test_eight_bits_round_each_row_to_its_own_steps():
+    model, before = make(bias=True, position="learned"), make(bias=True, position="learned")
+    rounded = quantize(model)
+    old, new = dict(before.named_parameters()), dict(model.named_parameters())
+    assert set(rounded) == {name for name in old if name.endswith(("qkv.weight", "proj.weight", "fc.weight"))} | {
+        "tok_emb.weight"
+    }
+    for name in old:
+        if name in rounded:
+            step = old[name].detach().abs().amax(1, keepdim=True) / 127
+            assert ((old[name] - new[name]).abs() <= step / 2 * 1.001).all()
+            assert rounded[name].values.abs().amax() == 127
+        else:
+            assert torch.equal(old[name], new[name])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.inference_mode()
+def test_a_step_of_eight_bits_is_near_the_model_of_rounded_weights(kind):
+    """Its activations are rounded to bfloat16, as the kernel wants them, so it is near and not equal."""
+    model = make(**KINDS[kind], n_embd=64)
+    rounded = quantize(model)
+    decoder = FastDecoder(model, 1, model.cfg.block_size, rounded)
+    text = tokens(5)
+    decoder.prefill({0: text[:-1]})
+    found, wanted = decoder.step([text[-1:]])[0, 0], whole(model, text)[-1]
+    assert 0 < (found - wanted).std() < 0.05 * wanted.std()
+    many = FastDecoder(model, INT8_ROWS + 1, model.cfg.block_size, rounded)  # multiplies the rounded weights instead
+    many.prefill(dict.fromkeys(range(INT8_ROWS + 1), text[:-1]))
+    close(many.step([text[-1:]] * (INT8_ROWS + 1))[0, 0], wanted)
+
+
+# Compiled ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(compiling.obstacle("cpu", None) is not None, reason="no compiler here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler has them about torch itself
+def test_a_compiled_step_writes_the_same_texts():
+    """Of two models with the same shapes, for one compilation; past the end of the context."""
+    warnings: list[str] = []
+    how = How(compiled=True, warn=warnings.append)
+    cfg = sampling(max_new_tokens=2 * BLOCK)
+    first, second = make(n_layer=1), make(n_layer=1)
+    with torch.no_grad():
+        for parameter in second.parameters():
+            parameter.mul_(1.1)
+    torch._dynamo.utils.counters.clear()
+    for model in (first, second):
+        for prompt in ([1], [1, 2, 3]):
+            compiled = [ids[0] for ids in generate(model, [prompt], cfg, 0, how=how)]
+            assert [compiled] == cached(model, prompt, cfg)
+    assert warnings == []
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+def test_when_compiling_fails_the_text_is_written_all_the_same(monkeypatch):
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    def compile_fails(function, **options):
+        def call(*args):
+            raise InvalidCxxCompiler
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compile_fails)
+    warnings: list[str] = []
+    model, cfg = make(), sampling()
+    texts = [ids[0] for ids in generate(model, [[1, 2]], cfg, 0, how=How(compiled=True, warn=warnings.append))]
+    assert [texts] == cached(model, [1, 2], cfg)
+    assert len(warnings) == 1 and "torch.compile failed" in warnings[0]
+
+
+def test_compiling_is_chosen_where_it_repays():
+    gpt2, small = 500 * 10**6, 4 * 10**6
+    choose = engine_choice
+    assert choose(None, gpt2, steps=10_000) is True
+    assert choose(None, gpt2, steps=500) is False
+    assert choose(None, small, steps=100_000) is False
+    assert choose(None, gpt2, steps=10_000, rows=16) is False
+    assert choose(None, gpt2, steps=10_000, obstacle="no g++") is False
+    assert choose(True, small, steps=1) is True
+    assert choose(True, small, steps=1, obstacle="no g++") is False
+    assert choose(False, gpt2, steps=10_000) is False
+    assert choose(None, gpt2, steps=10_000, device="cuda") is False
+
+
+def engine_choice(asked, weight_bytes, steps, rows=1, obstacle=None, device="cpu"):
+    from gptforge.sampling import choose_compile
+
+    choice = choose_compile(asked, obstacle, device, weight_bytes, steps, rows)
+    assert choice.reason
+    return choice.value
+
+
+def test_a_batch_is_no_larger_than_memory_allows():
+    from gptforge.sampling import rows_at_once
+
+    cfg = make().cfg
+    row = 2 * 2 * 4 * 8 * BLOCK * 4
+    assert rows_at_once(cfg, 4, 10**12) == 64
+    assert rows_at_once(cfg, 4, 40 * row) == 10
+    assert rows_at_once(cfg, 4, row) == 1
+    assert engine.new_decoder(make(), [3], sampling(max_new_tokens=2), How())._kv.shape == (2, 1, 2, 4, 5, 8)
