@@ -9,6 +9,7 @@ from torch import nn
 
 from gptforge import compiling
 from gptforge.model import Transformer
+from gptforge.runtime import Choice
 from gptforge.sampling import How, engine, generate, products
 from gptforge.sampling.decode import FastDecoder, PlainDecoder, obstacle
 from gptforge.sampling.products import INT8_ROWS, PACK_BYTES, choose_form
@@ -326,26 +327,13 @@ def test_when_compiling_fails_the_text_is_written_all_the_same(monkeypatch):
     assert len(warnings) == 1 and "torch.compile failed" in warnings[0]
 
 
-def test_compiling_is_chosen_where_it_repays():
-    gpt2, small = 500 * 10**6, 4 * 10**6
-    choose = engine_choice
-    assert choose(None, gpt2, steps=10_000) is True
-    assert choose(None, gpt2, steps=500) is False
-    assert choose(None, small, steps=100_000) is False
-    assert choose(None, gpt2, steps=10_000, rows=16) is False
-    assert choose(None, gpt2, steps=10_000, obstacle="no g++") is False
-    assert choose(True, small, steps=1) is True
-    assert choose(True, small, steps=1, obstacle="no g++") is False
-    assert choose(False, gpt2, steps=10_000) is False
-    assert choose(None, gpt2, steps=10_000, device="cuda") is False
-
-
-def engine_choice(asked, weight_bytes, steps, rows=1, obstacle=None, device="cpu"):
+def test_steps_are_compiled_only_if_asked_for_and_possible():
     from gptforge.sampling import choose_compile
 
-    choice = choose_compile(asked, obstacle, device, weight_bytes, steps, rows)
-    assert choice.reason
-    return choice.value
+    assert choose_compile(True, None).value is True
+    assert choose_compile(True, "no g++") == (Choice(False, "no g++"))
+    assert choose_compile(False, None) == Choice(False, "asked for")
+    assert choose_compile(None, None).value is False
 
 
 def test_a_batch_is_no_larger_than_memory_allows():

@@ -37,14 +37,8 @@ def run(cfg: SampleConfig, call: Call) -> int:
     int8 = quantize(model) if cfg.weights == "int8" else None
     weight = model.tok_emb.weight
     groups = list(console.batches(prompts, cfg, rows_at_once(model.cfg, weight.itemsize, machine.memory_of(device))))
-    compiled = choose_compile(
-        cfg.runtime.compile,
-        compiling.obstacle(device, machine.cuda_capability) if cfg.runtime.compile is not False else None,
-        device,
-        sum(p.nbytes for p in model.parameters()),
-        cfg.sample.max_new_tokens * len(groups),
-        len(groups[0]) * cfg.sample.num_samples,
-    )
+    obstacle = compiling.obstacle(device, machine.cuda_capability) if cfg.runtime.compile else None
+    compiled = choose_compile(cfg.runtime.compile, obstacle)
     if cfg.runtime.compile and not compiled.value:
         say(f"gptforge: warning: not compiled: {compiled.reason}")
     how = How(int8, bool(compiled.value), warn=lambda text: say(f"gptforge: warning: {text}"))
