@@ -18,7 +18,10 @@ from gptforge.runtime import Choice, Machine, Runtime
 from gptforge.train.repay import compile_choice
 
 DEFAULT_STEPS = 2000
-EVALUATIONS = 10  # in a run, where eval.every is not set
+EVALUATIONS = 10  # in a run at most, where eval.every is not set
+LEAST_EVALUATIONS = 2
+EVALUATION_SHARE = 0.05  # of the training's arithmetic, the most that evaluations take, but for the least
+FORWARD = 1 / 3  # what evaluating a token costs of learning it: no backward pass
 RECORDS = 200  # in a run, where log.every is not set
 MEMORY_SHARE = 0.7  # of what is free, for the estimate is one
 MACHINE_KEYS = ("device", "dtype", "compile", "threads", "tf32", "micro_batch_size")
@@ -76,15 +79,19 @@ def decide(
     machine: Machine,
     vocab_size: int,
     windows_per_epoch: int,
+    val_tokens: int,
     micro: Choice | None,
     processes: int = 1,
 ) -> Decisions:
-    """All decisions for a config, a machine and a text of `windows_per_epoch` windows; `micro` is a saved one."""
+    """All decisions for a config, a machine and a text of `windows_per_epoch` windows and `val_tokens` to evaluate on.
+
+    `micro` is a saved decision.
+    """
     loop = cfg.train
     steps = length(cfg, windows_per_epoch)
     n = int(steps.value) if steps.value is not None else None
     warmup = min(cfg.schedule.warmup_steps, n // 10) if n else cfg.schedule.warmup_steps
-    every = Choice(cfg.eval.every, "asked for") if cfg.eval.every else _every(n, EVALUATIONS)
+    every = Choice(cfg.eval.every, "asked for") if cfg.eval.every else evaluations(cfg, n, val_tokens)
     saves = Choice(cfg.checkpoint.every, "asked for") if cfg.checkpoint.every else Choice(every.value, "at evaluations")
     if cfg.log.every:
         records = Choice(cfg.log.every, "asked for")
@@ -173,7 +180,11 @@ def _process_reason(cfg: TrainConfig, device: str) -> str:
     return "one a GPU" if device == "cuda" else "as torchrun started them"
 
 
-def _every(steps: int | None, times: int) -> Choice:
+def evaluations(cfg: TrainConfig, steps: int | None, val_tokens: int) -> Choice:
+    """The steps between evaluations, so that they take little of the run; None in a run of fixed time."""
+    share = f"a {1 / EVALUATION_SHARE:.0f}th of the work at most"
     if steps is None:
-        return Choice(None, f"{times} times in the run")
-    return Choice(max(1, math.ceil(steps / times)), f"{times} times in the run")
+        return Choice(None, f"{EVALUATIONS} times in the run, or less often: {share}")
+    affordable = EVALUATION_SHARE * steps * cfg.train.batch_size * cfg.model.block_size / (FORWARD * val_tokens)
+    times = max(LEAST_EVALUATIONS, min(EVALUATIONS, int(affordable)))
+    return Choice(max(1, math.ceil(steps / times)), f"{times} times in the run" + (f": {share}" if times < 10 else ""))

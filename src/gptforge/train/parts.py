@@ -72,7 +72,7 @@ def build_parts(
     vocab_size = dataset.tokenizer.vocab_size
     check_room(cfg, chosen, machine, vocab_size)
     micro, epoch = kept.get("micro_batch_size"), loader.windows_per_epoch
-    decisions = decide(cfg, chosen, machine, vocab_size, epoch, micro, place.world_size)
+    decisions = decide(cfg, chosen, machine, vocab_size, epoch, len(dataset.val), micro, place.world_size)
 
     dist = dataclasses.replace(place, device=chosen.torch_device)
     with machine_runtime.out_of_memory_as_error("a smaller model, or fewer tokens in the vocabulary"):

@@ -36,7 +36,7 @@ class TrainState:
     seconds: float = 0.0  # spent in the loop, over all starts
     progress: float = 0.0  # share of the run that is over, as the schedule sees it
     warmup_end: float = 0.0  # the progress at which the lr's warm-up ended
-    evaluated_tenths: int = 0  # of a run of fixed time
+    last_eval_progress: float = 0.0
     eval_seconds: float = 0.0  # the longest evaluation
     save_seconds: float = 0.0  # the longest save
     loss_sum: float = 0.0  # nats since the last record

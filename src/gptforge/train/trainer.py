@@ -30,7 +30,7 @@ from gptforge.runtime import autocast, measured_peak, out_of_memory_as_error
 from gptforge.signals import StopSignals
 from gptforge.train import plan
 from gptforge.train.clock import Clock, StopLimit
-from gptforge.train.decisions import EVALUATIONS, uncompiled
+from gptforge.train.decisions import EVALUATION_SHARE, EVALUATIONS, FORWARD, uncompiled
 from gptforge.train.eager import or_eager
 from gptforge.train.evaluation import Evaluator, Interrupted
 from gptforge.train.keeper import Keeper
@@ -238,8 +238,9 @@ class Trainer:
         if self.total_steps is not None:
             state.progress = state.step / self.total_steps
         else:
-            reserve = RESERVE * (state.eval_seconds + state.save_seconds)  # for those at the end
-            budget = max(1e-9, (self.decisions.seconds or 0.0) - reserve)
+            whole = self.decisions.seconds or 0.0
+            reserve = RESERVE * (max(state.eval_seconds, self._eval_cost() * whole) + state.save_seconds)
+            budget = max(1e-9, whole - reserve)  # the last evaluation and save are in time too
             progress = min(1.0, max(state.progress, state.seconds / budget))
             (state.progress,) = self.dist.sum(progress if self.dist.main else 0.0)  # the first process's clock
 
@@ -271,7 +272,13 @@ class Trainer:
             return True
         if every is not None:
             return self.state.step % int(every) == 0
-        return int(self.state.progress * EVALUATIONS) > self.state.evaluated_tenths
+        last, now = self.state.last_eval_progress, self.state.progress
+        return int(now * EVALUATIONS) > int(last * EVALUATIONS) and (now - last) * EVALUATION_SHARE >= self._eval_cost()
+
+    def _eval_cost(self) -> float:
+        """What an evaluation takes of a run of fixed time, by the speed of its training: a share of the run."""
+        state = self.state
+        return FORWARD * len(self.parts.dataset.val) * state.progress / max(1, state.tokens)
 
     def _save_due(self) -> bool:
         every = self.decisions.checkpoint_every.value
@@ -294,7 +301,7 @@ class Trainer:
             raise
         if not math.isfinite(val.loss):
             raise NumericalError(f"val_loss is {val.loss} at step {state.step}", where=str(self.run.path))
-        state.evaluated_tenths = int(state.progress * EVALUATIONS)
+        state.last_eval_progress = state.progress
         state.last_eval_step = state.step
         state.val_loss, state.val_bpb = val.loss, val.bits_per_byte
         record = {"step": state.step, "val_loss": val.loss, "val_bpb": val.bits_per_byte, "val_ppl": val.perplexity}
@@ -350,7 +357,7 @@ class Trainer:
         elif loop.time != before.train.time:
             state.progress = 0.0
             self._measure_progress(state.seconds)
-            state.evaluated_tenths = int(state.progress * EVALUATIONS)
+            state.last_eval_progress = state.progress
 
     def _poll(self) -> None:
         if self.dist.any(bool(self.signals.asked)):
