@@ -39,6 +39,7 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
     device, dtype = str(d.runtime.device.value), str(d.runtime.dtype.value)
     memory = sum(training_memory(cfg.model, vocab, micro, dtype, device).values())
     shape = f"{cfg.model.n_layer} layers, {cfg.model.n_head} heads, width {cfg.model.n_embd}"
+    muon = cfg.optimizer.kind == "muon"
     rows = [
         ("data", f"{data.manifest['label']}: {len(data.train):,} + {len(data.val):,} tokens", "training + validation"),
         ("tokenizer", f"{parts.tokenizer.kind}, {vocab} tokens", "tokenizer.kind"),
@@ -53,7 +54,7 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
         ("micro-batch", str(micro), d.micro_batch_size.reason),
         (
             "optimizer",
-            f"{cfg.optimizer.kind}, lr {cfg.optimizer.lr:g}",
+            f"{cfg.optimizer.kind}, lr {cfg.optimizer.lr:g}" + (f" and {cfg.optimizer.muon_lr:g}" if muon else ""),
             f"{cfg.schedule.kind}, {d.warmup_steps.value} warm-up",
         ),
         *_machine_rows(d),
