@@ -13,8 +13,8 @@ from gptforge.train.repay import compile_choice, cpu_cost, rough
 
 CPU = Machine(("cpu",), True, None, 2, 8 * 10**9, "a CPU")
 A100 = Machine(("cuda", "cpu"), False, (8, 0), 8, 8 * 10**9, "A100", 40 * 10**9)
-SMALL = {"model__n_layer": 4, "model__n_embd": 128, "model__n_head": 4, "model__block_size": 256}
-BABY = {"model__n_layer": 6, "model__n_embd": 384, "model__n_head": 6, "model__block_size": 256}
+SMALL = {"model__n_layer": 4, "model__n_embd": 128, "model__n_head": 4, "model__block_size": 256, "model__dropout": 0.0}
+BABY = {"model__n_layer": 6, "model__n_embd": 384, "model__n_head": 6, "model__block_size": 256, "model__dropout": 0.0}
 
 
 def decided(machine, steps=None, seconds=None, asked=None, **keys):
@@ -26,10 +26,12 @@ def decided(machine, steps=None, seconds=None, asked=None, **keys):
     ("machine", "keys", "steps", "compiled"),
     [
         (CPU, {}, 12, False),
-        (CPU, SMALL | {"train__batch_size": 16}, 2000, False),  # about 3 min
+        (CPU, SMALL | {"train__batch_size": 8}, 2000, False),  # about 3 min
         (CPU, SMALL | {"train__batch_size": 16}, 20_000, True),
         (CPU, BABY | {"train__batch_size": 16}, 100, False),
-        (CPU, BABY | {"train__batch_size": 64}, 5000, True),
+        (CPU, SMALL | {"train__batch_size": 16, "model__dropout": 0.1}, 20_000, False),
+        (CPU, BABY | {"train__batch_size": 64}, 5000, True),  # three hours, of which two per cent
+        (CPU, BABY | {"train__batch_size": 64, "model__dropout": 0.2}, 5000, False),
         (A100, SMALL | {"train__batch_size": 16}, 2000, False),  # launching kernels: 12 s
         (A100, BABY | {"train__batch_size": 64}, 10_000, True),
     ],
@@ -39,8 +41,10 @@ def test_long_runs_are_compiled(machine, keys, steps, compiled):
 
 
 def test_the_reason_gives_both_sides():
-    assert decided(CPU, seconds=1800).reason == "saves about 3 min of 30 min, costs 20 s"
-    assert decided(CPU, seconds=80).reason == "would cost 20 s and save about 8 s of 80 s"
+    assert decided(CPU, seconds=1800, **SMALL).reason == "saves about 6 min of 30 min, costs 35 s"
+    assert decided(CPU, seconds=80, **SMALL).reason == "would cost 35 s and save about 15 s of 80 s"
+    assert decided(CPU, seconds=1800, **BABY).reason == "would cost 45 s and save about 38 s of 30 min"
+    assert decided(CPU, seconds=1800).reason == "saves nothing on a CPU when there is dropout"
     assert decided(A100, seconds=30).reason == "the run takes about 30 s: too short to repay it"
     assert decided(A100, seconds=600) == Choice(True, "the run takes about 10 min")
     assert [rough(s) for s in (0.2, 99, 100, 5999, 7200)] == ["1 s", "99 s", "2 min", "100 min", "2.0 h"]
@@ -55,7 +59,9 @@ def test_more_layers_cost_more_and_more_threads_save_less():
 
 def test_it_is_settled_once_and_kept(own_folder):
     """What was asked for, or decided when the run began, is not weighed again."""
-    cfg = small.config(train__steps=None, train__time="1h", runtime__threads=None, train__grad_accum=None)
+    cfg = small.config(
+        train__steps=None, train__time="1h", model__dropout=0.0, runtime__threads=None, train__grad_accum=None
+    )
     open_ = choose(cfg.runtime, CPU)
     assert open_.compile.value is None
     decisions = decide(cfg, open_, CPU, 65, 100, 1000, None)
