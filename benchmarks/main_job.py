@@ -10,7 +10,6 @@ evaluated over the whole validation split of the same nine plays.
 
 import json
 import os
-import shlex
 import statistics
 import subprocess
 import sys
@@ -18,13 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-NANOGPT = shlex.split("""
-model.n_layer=4 model.n_head=4 model.n_embd=128 model.block_size=64 model.dropout=0 model.position=learned
-model.bias=false model.tie_embeddings=true model.norm.kind=layernorm model.mlp.kind=gelu
-model.attention.qk_norm=false model.init_residual=scaled
-train.steps=2000 train.batch_size=12 optimizer.lr=1e-3 optimizer.betas=[0.9,0.99] optimizer.weight_decay=0.1
-schedule.kind=cosine schedule.min_lr_fraction=0.1 schedule.warmup_steps=100 runtime.dtype=float32
-""")
+NANOGPT = ["experiment=nanogpt_char_cpu"]
 
 
 def train(run: Path, seed: int, overrides: list[str]) -> dict:

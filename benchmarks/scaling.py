@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from measure import Options, Row, alternate, finish, median, options, ratios, row, say
-from shapes import BABY, CHARACTERS, Shape
+from shapes import BABY, CHARACTERS, SAME_OPTIMIZER, Shape
 from workers import Worker
 
 BASE = Shape(4, 4, 256, 256, CHARACTERS, 16)
@@ -40,7 +40,7 @@ def axis(name: str, shapes: dict[int, Shape], found: Options) -> list[Row]:
     with contextlib.ExitStack() as stack:
         workers: dict[int, Worker] = {}
         for size, shape in shapes.items():
-            words = [*shape.words, *shape.batch_words, "runtime.compile=false"]
+            words = [*shape.words, *shape.batch_words, SAME_OPTIMIZER, "runtime.compile=false"]
             workers[size] = stack.enter_context(Worker("ours", "training", words=words, vocab_size=CHARACTERS))
             workers[size].seconds(2)
         tasks = {f"{name} {s}": lambda w=w: w.seconds(STEPS) / (STEPS * w.tokens) for s, w in workers.items()}

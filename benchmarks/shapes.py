@@ -45,6 +45,9 @@ class Shape:
         return [f"train.batch_size={self.batch_size}", f"train.micro_batch_size={self.batch_size}"]
 
 
+SAME_OPTIMIZER = "optimizer=adamw"  # as on the other side, where steps are compared and not recipes
+
+
 BABY = Shape(6, 6, 384, 256, CHARACTERS, 16)  # 10.7 M parameters
 GPT2 = Shape(12, 12, 768, 256, BPE, 8)  # 124 M parameters, a quarter of its context
 TINY = Shape(1, 2, 32, 32, CHARACTERS, 4)  # for --quick

@@ -23,6 +23,7 @@ from processes import gptforge, seconds
 from text import write_text
 
 NANOGPT_LOSS, NANOGPT_SECONDS = 1.898, 103.0  # its own code on 2 cores of an AMD EPYC, float32
+FASTER, LOSS_THEN = 5.0, 1.55  # what is promised: that loss so many times sooner, and this one after those seconds
 BUDGETS = (10, 15, 20, 25, 30, 40, 60, 90)  # seconds of train.time that are tried until all seeds reach the loss
 SEEDS = 5
 FIRST_SEED = 1
@@ -96,7 +97,7 @@ def short_runs(data: Path, found: Options) -> tuple[list[Row], list[str]]:
     if found.quick:
         words += ["model=tiny", "sample.max_new_tokens=1"]
         target, budgets, limit = 10.0, (1,), 30.0
-        recipe = [*(w for w in NANOGPT if not w.startswith("train.steps")), "train.steps=5"]
+        recipe = [*NANOGPT, "train.steps=5"]
     rows, notes = [], []
     reached = time_to(target, budgets, data, seeds, words)
     if reached:
@@ -104,10 +105,10 @@ def short_runs(data: Path, found: Options) -> tuple[list[Row], list[str]]:
             f"val_loss {median([run['val_loss'] for run in reached]):.4f}; nanoGPT's own code: {NANOGPT_SECONDS:.0f} s"
         )
         walls = [run["wall"] for run in reached]
-        rows.append(row(f"time to val_loss {target}", "s", walls, NANOGPT_SECONDS, detail, at_most=True))
+        rows.append(row(f"time to val_loss {target}", "s", walls, NANOGPT_SECONDS / FASTER, detail, at_most=True))
     else:
         notes.append(f"val_loss {target} was not reached by every seed within {budgets[-1]} s")
-    rows.append(loss_row(f"val_loss after {limit:.0f} s", within(limit, data, seeds, words), target))
+    rows.append(loss_row(f"val_loss after {limit:.0f} s", within(limit, data, seeds, words), LOSS_THEN))
     same = [train(data, seed, recipe, "nanogpt") for seed in seeds[:3]]
     rows.append(loss_row("val_loss of nanoGPT's recipe in gptforge's loop", same, None))
     rows.append(row("time of nanoGPT's recipe in gptforge's loop", "s", [run["wall"] for run in same]))

@@ -4,7 +4,8 @@
 
 One shape: 6 layers, 6 heads, width 384, context 256, 16 sequences a step, 65 tokens. gptforge trains GPT-2's
 architecture here (learned positions, LayerNorm with bias, GELU, tied embeddings); its own Trainer takes the steps, in
-the number format that it chooses on this machine, eager and compiled. One row more is the preset model=medium. The
+the number format that it chooses on this machine, with AdamW, eager and compiled. One row more is the preset
+model=medium with its own optimizer. The
 plain loop is plain.py, the peer hf.py. With dropout 0.2 the plain loop drops attention weights too, as nanoGPT
 does; gptforge drops embeddings and residuals only, unless it is told otherwise, which keeps the fused kernel.
 """
@@ -13,7 +14,7 @@ import contextlib
 from collections.abc import Mapping
 
 from measure import Options, Row, alternate, finish, median, options, ratios, row, say
-from shapes import BABY, Shape, of
+from shapes import BABY, SAME_OPTIMIZER, Shape, of
 from workers import NO_COMPILER, Worker, can_compile, need_peer
 
 STEPS = 2  # of each side in a round
@@ -23,7 +24,8 @@ PLAIN, FP32, BF16 = "plain loop", "transformers fp32", "transformers bf16"
 
 
 def gptforge(shape: Shape, dropout: float, compiled: bool) -> Worker:
-    words = [*shape.words, f"model.dropout={dropout}", *shape.batch_words, f"runtime.compile={str(compiled).lower()}"]
+    words = [*shape.words, f"model.dropout={dropout}", *shape.batch_words, SAME_OPTIMIZER]
+    words.append(f"runtime.compile={str(compiled).lower()}")
     return Worker("ours", "training", words=words, vocab_size=shape.vocab_size)
 
 

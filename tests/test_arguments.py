@@ -205,6 +205,7 @@ def composed(*tokens, command="train", using=TRAIN):
 @example('"quoted"')
 @example("'quoted'")
 @example("ends with \\")
+@example("???")
 @example('\\" \\\\" \\\\\\')
 @example("${seed} \\${seed} \\\\${seed} ${oc.env:HOME} $${ {$}")
 @example("line\nline\r\n\ttab")

@@ -64,7 +64,7 @@ def test_every_kind_of_config_can_be_built():
 @pytest.mark.parametrize("fused", [True, False])
 def test_a_step_is_that_of_torch(fused):
     mine, theirs = model(model__bias=True), model(model__bias=True)
-    optimizer = optimizer_of(mine, lr=0.02, betas=[0.8, 0.9], eps=1e-6, weight_decay=0.2)
+    optimizer = optimizer_of(mine, kind="adamw", lr=0.02, betas=[0.8, 0.9], eps=1e-6, weight_decay=0.2)
     groups = [
         {"params": [p for p in theirs.parameters() if p.ndim == 2], "weight_decay": 0.2},
         {"params": [p for p in theirs.parameters() if p.ndim == 1], "weight_decay": 0.0},
@@ -83,7 +83,7 @@ def test_a_step_is_that_of_torch(fused):
 
 def test_one_step_by_hand():
     weight = nn.Parameter(torch.tensor([[2.0]]))
-    cfg = build(OptimizerConfig, {"lr": 0.1, "betas": [0.9, 0.99], "eps": 1e-8, "weight_decay": 0.5})
+    cfg = build(OptimizerConfig, {"kind": "adamw", "lr": 0.1, "betas": [0.9, 0.99], "eps": 1e-8, "weight_decay": 0.5})
     optimizer = build_optimizer(cfg, {"w": weight}, Roles({"w": "matrix"}, {}))
     weight.grad = torch.tensor([[-3.0]])
     optimizer.step()

@@ -130,7 +130,7 @@ def without_flags(tokens: list[str], line: Line, problems: list[Problem]) -> lis
         elif name in CONFIG_DIR:
             path = Path(value if given or not queue else queue.pop(0))
             line.config_dirs.append(path.resolve())
-            if not path.name or not path.is_dir():
+            if not path.name or not os.path.isdir(path):  # as Path.is_dir, but an impossible name is no error
                 what = f"there is no folder {str(path)!r}" if path.name else f"{name} needs a folder"
                 problems.append(Problem(name, what, f"{name} PATH (it holds model/mine.yaml …)"))
         elif name in HYDRA_FLAGS:
@@ -343,5 +343,5 @@ def quoted(value: str) -> str:
 
     Inside double quotes only a quote, and backslashes before one, need an escape; `${` would be an interpolation.
     """
-    escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value, flags=re.DOTALL)
+    escaped = re.sub(r'(\\*)("|\Z)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value, flags=re.DOTALL)
     return '"' + re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + "\\${", escaped) + '"'

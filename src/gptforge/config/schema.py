@@ -188,7 +188,7 @@ def _rules(config: Any, prefix: str, wrong: set[str]) -> list[Problem]:
 
 def checked(leaf: Leaf, value: Any, problems: list[Problem]) -> Any:
     """The value as the leaf's type, or a Problem."""
-    if value == MISSING:
+    if value == MISSING and not leaf.meta["free_text"]:  # a text may well be three question marks
         problems.append(Problem(leaf.name, f"{leaf.name} must be given", f"{leaf.name}=… ({leaf.doc})"))
         return value
     try:
