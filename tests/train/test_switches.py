@@ -103,7 +103,7 @@ def test_a_run_goes_on_uncompiled_and_loses_nothing(where, accum):
     for file in ("run/decisions.json", "run/checkpoints/step-000020/decisions.json"):
         chosen = json.loads(Path(file).read_text())["compile"]
         assert chosen["value"] is False and "compiling failed" in chosen["reason"]
-    assert trainer.fingerprint["compile"] is False
+    assert trainer.keeper.fingerprint["compile"] is False
 
 
 def test_a_signal_that_also_ends_the_compiler_stops_the_run_and_changes_no_decision():

@@ -449,9 +449,9 @@ def test_a_model_of_ones_own_trains_and_goes_on():
     def own_parts():
         parts, _ = build_parts(small.config())
         model = Bigram(parts.tokenizer.vocab_size)
-        return dataclasses.replace(parts, model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+        return dataclasses.replace(parts, model=model, optimizer=torch.optim.SGD(model.parameters(), lr=50.0))
 
-    cfg = small.config(optimizer__lr=50.0, train__steps=20)
+    cfg = small.config(train__steps=20)
     whole = small.trainer(cfg, "whole", own_parts()).fit()
     assert whole["val_loss"] < math.log(29) - 0.1
     assert whole["parameters"] == 29 * 29

@@ -91,9 +91,7 @@ class LoopConfig:
 class EvalConfig:
     """Evaluation on the whole validation split."""
 
-    every: int | None = key(
-        None, "steps between evaluations; null: two to ten in a run, as its length allows", resume=Resume.FREE, ge=1
-    )
+    every: int | None = key(None, "steps between evaluations; null: 2 to 10 in a run", resume=Resume.FREE, ge=1)
 
 
 @dataclass(kw_only=True, slots=True)
