@@ -1,4 +1,4 @@
-"""Our attention and norms against torch's, forward and backward, in bfloat16 on a CPU.
+"""Our attention, norms and dropout against torch's, forward and backward, on a CPU.
 
     python benchmarks/kernels.py [--quick] [--rounds N] [--out FILE]
 
@@ -16,7 +16,8 @@ from torch import Tensor
 from gptforge import runtime
 from gptforge.config import RuntimeConfig
 from gptforge.model.blocked import blocked_attention
-from gptforge.model.elementwise import relu2, unit_rms
+from gptforge.model.cost import LONGEST_KEPT
+from gptforge.model.elementwise import dropped, relu2, unit_rms
 from measure import Row, alternate, finish, options, ratios, row
 
 ATTENTION = {  # batch, heads, tokens, head_dim
@@ -32,10 +33,10 @@ def fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 
-def timed(function: Callable[..., Tensor], *shapes: tuple[int, ...]) -> Callable[[], float]:
+def timed(function: Callable[..., Tensor], dtype: torch.dtype, *shapes: tuple[int, ...]) -> Callable[[], float]:
     """Milliseconds of a forward and a backward pass over random tensors of these shapes."""
-    inputs = [torch.randn(shape).bfloat16().requires_grad_() for shape in shapes]
-    grad = torch.randn(shapes[0]).bfloat16()
+    inputs = [torch.randn(shape).to(dtype).requires_grad_() for shape in shapes]
+    grad = torch.randn(shapes[0]).to(dtype)
 
     def run() -> float:
         best = float("inf")
@@ -52,16 +53,23 @@ def timed(function: Callable[..., Tensor], *shapes: tuple[int, ...]) -> Callable
 
 def pairs(quick: bool) -> dict[str, tuple[Callable[[], float], Callable[[], float]]]:
     """(torch's, ours) by what is measured."""
-    found = {
-        f"attention, {name}": (timed(fused, shape, shape, shape), timed(blocked_attention, shape, shape, shape))
-        for name, shape in (list(ATTENTION.items())[: 1 if quick else None])
-    }
-    heads, hidden = (8, 256, 8, 32), (2048, 512)
-    found["norm of queries and keys, small"] = (
-        timed(lambda x: F.rms_norm(x, (32,), eps=1e-5), heads),
-        timed(lambda x: unit_rms(x, 1e-5), heads),
-    )
-    found["squared ReLU, small"] = timed(lambda x: F.relu(x).square(), hidden), timed(relu2, hidden)
+    found = {}
+    for dtype in (torch.bfloat16, torch.float32):
+        called = str(dtype).removeprefix("torch.")
+        for name, shape in list(ATTENTION.items())[: 1 if quick else None]:
+            if shape[2] <= LONGEST_KEPT[dtype.itemsize]:  # beyond, ours is torch's
+                both = timed(fused, dtype, shape, shape, shape), timed(blocked_attention, dtype, shape, shape, shape)
+                found[f"attention, {called}, {name}"] = both
+        heads, hidden = (8, 256, 8, 32), (2048, 512)
+        found[f"norm of queries and keys, {called}, small"] = (
+            timed(lambda x: F.rms_norm(x, (32,), eps=1e-5), dtype, heads),
+            timed(lambda x: unit_rms(x, 1e-5), dtype, heads),
+        )
+        squared = timed(lambda x: F.relu(x).square(), dtype, hidden), timed(relu2, dtype, hidden)
+        found[f"squared ReLU, {called}, small"] = squared
+        residual = (4096, 384)
+        dropout = timed(lambda x: F.dropout(x, 0.2), dtype, residual), timed(lambda x: dropped(x, 0.2), dtype, residual)
+        found[f"dropout, {called}, medium"] = dropout
     return found
 
 

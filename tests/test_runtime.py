@@ -15,10 +15,11 @@ from gptforge.errors import ConfigError, ResourceError
 from gptforge.runtime import Choice, Machine, Runtime, choose
 
 NO_CXX = "torch.compile needs a C++ compiler: install g++, or set CXX"
-PLAIN = Machine(("cpu",), False, None, 4, 8 * 10**9, "a CPU")
-EPYC = replace(PLAIN, cpu_bf16=True, cores=64, name="EPYC, avx512_bf16")
-XEON = replace(PLAIN, cpu_bf16=True, cores=32, name="Xeon, amx_bf16")
-GRAVITON = replace(PLAIN, cpu_bf16=True, cores=16, name="Graviton3, bf16")
+PLAIN = Machine(("cpu",), "", None, 4, 8 * 10**9, "a CPU")
+EPYC = replace(PLAIN, cpu_bf16="avx512_bf16", cpu_vendor="AuthenticAMD", cores=64, name="EPYC, avx512_bf16")
+XEON = replace(PLAIN, cpu_bf16="amx_bf16", cpu_vendor="GenuineIntel", cores=32, name="Xeon, amx_bf16")
+NO_AMX = replace(XEON, cpu_bf16="avx512_bf16", name="Xeon in a virtual machine that hides AMX")
+GRAVITON = replace(PLAIN, cpu_bf16="bf16", cores=16, name="Graviton3, bf16")
 BARE = replace(PLAIN, obstacles={"cpu": NO_CXX})
 MUSL = replace(PLAIN, libc="musl")
 WINDOWS = replace(PLAIN, libc="", obstacles={"cpu": "torch.compile needs a C++ compiler: start from the prompt (cl)"})
@@ -41,6 +42,8 @@ TABLE = [
     (PLAIN, {}, ("cpu", "float32", None, 4, True, None), {"dtype": "no bfloat16 instructions", "allocator": "glibc"}),
     (EPYC, {}, ("cpu", "bfloat16", None, 64, True, None), {"dtype": "CPU multiplies it", "threads": "physical core"}),
     (XEON, {}, ("cpu", "bfloat16", None, 32, True, None), {"dtype": "autocast", "compile": "long enough"}),
+    (NO_AMX, {}, ("cpu", "float32", None, 32, True, None), {"dtype": "half as fast"}),
+    (NO_AMX, {"dtype": "bfloat16"}, ("cpu", "bfloat16", None, 32, True, None), {"dtype": "asked for"}),
     (GRAVITON, {}, ("cpu", "bfloat16", None, 16, True, None), {"device": "no GPU found", "tf32": "only CUDA"}),
     (BARE, {}, ("cpu", "float32", False, 4, True, None), {"compile": "install g++"}),
     (MUSL, {}, ("cpu", "float32", None, 4, False, None), {"allocator": "not glibc"}),
@@ -57,7 +60,12 @@ TABLE = [
     (PASCAL, {}, ("cuda", "float32", False, 4, True, False), {"compile": "capability 7.0"}),
     # asked for
     (A100, {"device": "cpu"}, ("cpu", "float32", None, 4, True, None), {"device": "asked for"}),
-    (replace(A100, cpu_bf16=True), {"device": "cpu"}, ("cpu", "bfloat16", None, 4, True, None), {"dtype": "autocast"}),
+    (
+        replace(A100, cpu_bf16="amx_bf16"),
+        {"device": "cpu"},
+        ("cpu", "bfloat16", None, 4, True, None),
+        {"dtype": "autocast"},
+    ),
     (NO_TRITON, {"device": "cpu"}, ("cpu", "float32", None, 4, True, None), {"compile": "long enough"}),
     (APPLE, {"device": "cpu"}, ("cpu", "float32", None, 8, False, None), {"device": "asked for"}),
     (APPLE, {"dtype": "bfloat16"}, ("mps", "bfloat16", False, 8, False, None), {"dtype": "asked for"}),
@@ -138,16 +146,18 @@ def test_bf16_is_looked_for_under_the_names_that_torch_has(monkeypatch):
         held["architecture"].replace("aarch64", "arm64")
     ]
     assert all(name in held for name in names)
-    assert runtime.cpu_has_bf16() == any(held[name] for name in names)
+    assert runtime.bf16_instructions() in ("", *(name for name in names if held[name]))
     for name in names:
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=name: {n: n == name for n in held})
-        assert runtime.cpu_has_bf16()
+        assert runtime.bf16_instructions() == name
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(held, True))
+    assert runtime.bf16_instructions() == names[-1]  # AMX before AVX
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {n: n not in names for n in held})
-    assert not runtime.cpu_has_bf16()
+    assert not runtime.bf16_instructions()
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    assert not runtime.cpu_has_bf16()
+    assert not runtime.bf16_instructions()
     monkeypatch.delattr(torch.cpu, "get_capabilities")
-    assert not runtime.cpu_has_bf16()
+    assert not runtime.bf16_instructions()
 
 
 def test_cores_are_those_this_process_may_use():

@@ -42,7 +42,10 @@ def test_in_bfloat16_as_near_as_the_fused_kernel():
     ("queries", "keys", "dtype", "expected"),
     [
         ((1, 2, 64, 8), (1, 2, 64, 8), torch.bfloat16, True),
-        ((1, 2, 64, 8), (1, 2, 64, 8), torch.float32, False),
+        ((1, 2, 64, 8), (1, 2, 64, 8), torch.float32, True),
+        ((1, 2, 64, 8), (1, 2, 64, 8), torch.float64, False),
+        ((1, 2, 1024, 8), (1, 2, 1024, 8), torch.bfloat16, True),
+        ((1, 2, 1024, 8), (1, 2, 1024, 8), torch.float32, False),  # no faster there
         ((1, 2, 1, 8), (1, 2, 1, 8), torch.bfloat16, False),  # one token
         ((1, 2, 3, 8), (1, 2, 9, 8), torch.bfloat16, False),  # six more in the cache
         ((1, 2, 64, 8), (1, 1, 64, 8), torch.bfloat16, False),  # grouped heads

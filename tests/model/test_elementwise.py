@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gptforge.model.elementwise import relu2, turned, unit_rms
-from gptforge.model.parts import rotary_table
+from gptforge.model.elementwise import dropped, relu2, turned, unit_rms
+from gptforge.model.parts import Dropout, rotary_table
 
 GENERATOR = torch.Generator()
 
@@ -60,3 +60,28 @@ def test_dtypes_stay_and_rounding_comes_last(dtype):
 def test_relu2_is_that_of_torch():
     x = drawn(4, 6)
     torch.testing.assert_close(relu2(x), F.relu(x).square())
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.2, 0.5, 0.9, 0.9999999])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_keeps_the_mean_and_drops_the_share_it_is_told(rate, dtype):
+    torch.manual_seed(1)
+    x = torch.ones(1001, 999, dtype=dtype, requires_grad=True)  # no multiple of four
+    y = dropped(x, rate)
+    share = (y == 0).double().mean().item()
+    assert abs(share - rate) < 4 * (rate * (1 - rate) / x.numel()) ** 0.5 + 2**-16
+    assert len(y.unique()) == 2
+    assert y.max().item() * (1 - rate) == pytest.approx(1, rel=0.01) or rate > 1 - 2**-16
+    (grad,) = torch.autograd.grad(y.sum(), x)
+    assert torch.equal(grad, y)
+
+
+def test_dropout_draws_from_the_generator_that_checkpoints_keep():
+    layer, x = Dropout(0.3), torch.ones(7, 5)
+    state = torch.get_rng_state()
+    first, second = layer(x), layer(x)
+    assert not torch.equal(first, second)
+    torch.set_rng_state(state)
+    assert torch.equal(layer(x), first)
+    assert torch.equal(layer.eval()(x), x)
+    assert torch.equal(Dropout(0.0)(x), x)

@@ -1,7 +1,7 @@
-"""Causal attention as plain matrix products, block by block: for CPUs, in bfloat16. Knows no model.
+"""Causal attention as plain matrix products, block by block: for CPUs. Knows no model.
 
-torch's fused kernel keeps little in memory, but on a CPU in bfloat16 it is two to three times slower than
-the products it replaces (benchmarks/kernels.py measures it). So here they are, with one saving that the
+torch's fused kernel keeps little in memory, but on a CPU it is slower than the products it replaces: two to
+three times in bfloat16, a quarter in float32 while contexts are short (benchmarks/kernels.py measures it). So here they are, with one saving that the
 products alone do not have: a block of queries is only multiplied with the keys that it may see.
 """
 
@@ -16,7 +16,8 @@ from gptforge.model.cost import BLOCK_ROWS, LONGEST_KEPT
 
 def pays(q: Tensor, k: Tensor) -> bool:
     """Whether this is faster than the fused kernel, for queries and keys (B, n_head, T, head_dim) of one sequence."""
-    return q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape == k.shape and 1 < q.size(2) <= LONGEST_KEPT
+    longest = LONGEST_KEPT.get(q.itemsize, 0) if q.device.type == "cpu" else 0
+    return q.shape == k.shape and 1 < q.size(2) <= longest
 
 
 def blocked_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

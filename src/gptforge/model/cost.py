@@ -7,8 +7,8 @@ BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 # The loss makes at most this many logits at once: 256 MiB in float32.
 LOGITS_AT_ONCE = 2**26
 
-# Up to so many tokens the attention weights of all pairs are kept on a CPU in bfloat16 (blocked.py).
-LONGEST_KEPT = 2048
+# Up to so many tokens the attention weights of all pairs are kept on a CPU, by the bytes of a value (blocked.py).
+LONGEST_KEPT = {2: 2048, 4: 512}
 BLOCK_ROWS = 128  # queries in a block: fewer save more of the hidden half, more make larger products
 
 
@@ -78,7 +78,7 @@ def _kept_by_block(cfg: ModelConfig, size: int, device: str) -> int:
     values += _qkv_width(cfg) + queries  # qkv, and what the heads found
     values += (queries + keys) * cfg.attention.qk_norm
     plain = not cfg.attention.dropout and cfg.attention.window is None and cfg.n_kv_head == cfg.n_head
-    if device == "cpu" and size == 2 and plain and cfg.block_size <= LONGEST_KEPT:
+    if device == "cpu" and plain and cfg.block_size <= LONGEST_KEPT.get(size, 0):
         # What the heads found once more, and the attention weights, but for most of the hidden half.
         values += queries + cfg.n_head * (cfg.block_size + BLOCK_ROWS) // 2
     else:

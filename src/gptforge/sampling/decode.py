@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gptforge import compiling
 from gptforge.model import Transformer
 from gptforge.model.attention import Attention
-from gptforge.model.parts import MLP, Linear, RMSNorm
+from gptforge.model.parts import MLP, Dropout, Linear, RMSNorm
 from gptforge.model.transformer import Block
 from gptforge.runtime import available_memory
 from gptforge.sampling.products import FORMS, INT8_ROWS, Product, choose_form, int8, rotation, swapped
@@ -47,7 +47,7 @@ def obstacle(model: nn.Module) -> str | None:
     """Why the fast decoder cannot stand in for a model's forward; None: it can."""
     if type(model) is not Transformer:
         return f"{type(model).__name__} is not the built-in decoder"
-    known = {Transformer, Block, Attention, MLP, Linear, nn.ModuleList, nn.Dropout, nn.Identity}
+    known = {Transformer, Block, Attention, MLP, Linear, nn.ModuleList, Dropout, nn.Identity}
     for name, module in model.named_modules():
         if type(module) not in known | {nn.LayerNorm, RMSNorm} and not isinstance(module, nn.Embedding):
             return f"{name} is a {type(module).__name__}"
