@@ -27,7 +27,7 @@ from gptforge.logs import open_sinks
 from gptforge.model import Transformer
 from gptforge.model.cost import count_parameters, flops_per_token
 from gptforge.runs import Call, Run
-from gptforge.sampling import generate
+from gptforge.sampling import How, generate, quantize
 from gptforge.tokenizers import Tokenizer
 from gptforge.tokenizers.base import id_dtype
 from gptforge.train.parts import build_parts
@@ -159,18 +159,27 @@ def model_config(words: list[str]) -> ModelConfig:
 
 
 def sampling(
-    words: list[str], vocab_size: int, dtype: str = "float32", batch: int = 1, temperature: float = 0.0
+    words: list[str],
+    vocab_size: int,
+    dtype: str = "float32",
+    batch: int = 1,
+    temperature: float = 0.0,
+    int8: bool = False,
+    compiled: bool = False,
 ) -> Subject:
     """A unit is one token of each of `batch` texts that begin with one token."""
     model = built(words, vocab_size, dtype)
+    how = How(quantize(model) if int8 else None, compiled)
     read = bytes_read(model.cfg, vocab_size, dtype)
-    return Subject(lambda n: written(model, n, batch, temperature), {"bytes_a_token": read})
+    return Subject(lambda n: written(model, n, batch, temperature, how), {"bytes_a_token": read})
 
 
-def written(model: Transformer, n: int, batch: int = 1, temperature: float = 0.0) -> torch.Tensor:
+def written(
+    model: Transformer, n: int, batch: int = 1, temperature: float = 0.0, how: How | None = None
+) -> torch.Tensor:
     """n tokens of each of `batch` texts, (batch, n): the only place here that calls gptforge's sampling."""
     cfg = replace(SamplingConfig(), max_new_tokens=n, num_samples=batch, temperature=temperature)
-    return torch.tensor(list(generate(model, [[0]], cfg, seed=0))).T
+    return torch.tensor(list(generate(model, [[0]], cfg, seed=0, how=how))).T
 
 
 def bytes_read(cfg: ModelConfig, vocab_size: int, dtype: str) -> int:

@@ -11,10 +11,11 @@ speed of the memory is the least time that a token can take.
 import contextlib
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from measure import Options, Row, alternate, finish, median, options, ratios, row, say
 from shapes import BABY, GPT2, Shape, of
-from workers import Worker, need_peer
+from workers import Worker, can_compile, need_peer
 
 TOKENS = 256  # of each text at the small shape: from one token, the context is full at the end
 GPT2_TOKENS = 64
@@ -22,8 +23,10 @@ DTYPES = ("float32", "bfloat16")
 TARGETS = {"cache": 15.0, "peer": 2.5, "memory": 0.6}
 
 
-def gptforge(shape: Shape, dtype: str, batch: int = 1, temperature: float = 0.0) -> Worker:
-    arguments = {"dtype": dtype, "batch": batch, "temperature": temperature}
+def gptforge(
+    shape: Shape, dtype: str, batch: int = 1, temperature: float = 0.0, int8: bool = False, compiled: bool = False
+) -> Worker:
+    arguments = {"dtype": dtype, "batch": batch, "temperature": temperature, "int8": int8, "compiled": compiled}
     return Worker("ours", "sampling", words=shape.words, vocab_size=shape.vocab_size, **arguments)
 
 
@@ -35,14 +38,18 @@ def speeds(workers: dict[str, Worker], tokens: int, batch: int, rounds: int) -> 
 
 
 def against_no_cache(shape: Shape, tokens: int, found: Options) -> list[Row]:
-    """One text, sampled; in float32 on both sides, and ours in bfloat16 as well."""
+    """One text, sampled; in float32 on both sides, and ours in other formats and compiled as well."""
     say("without a cache: starting")
+    sides: dict[str, dict[str, Any]] = {dtype: {"dtype": dtype} for dtype in DTYPES}
+    sides["int8"] = {"dtype": "bfloat16", "int8": True}
+    if can_compile() and not found.quick:
+        sides["float32 compiled"] = {"dtype": "float32", "compiled": True}
     with contextlib.ExitStack() as stack:
-        workers = {dtype: stack.enter_context(gptforge(shape, dtype, temperature=0.8)) for dtype in DTYPES}
+        workers = {name: stack.enter_context(gptforge(shape, temperature=0.8, **how)) for name, how in sides.items()}
         workers["no cache"] = stack.enter_context(Worker("plain", "sampling", temperature=0.8, **shape.sizes))
         measured = speeds(workers, tokens, 1, found.rounds)
     rows = []
-    for dtype in DTYPES:
+    for dtype in sides:
         detail = f"{median(measured[dtype]):,.0f} against {median(measured['no cache']):,.0f} tokens/s"
         target = TARGETS["cache"] if dtype == "float32" else None
         values = ratios(measured[dtype], measured["no cache"])

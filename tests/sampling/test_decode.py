@@ -12,7 +12,7 @@ from gptforge.model import Transformer
 from gptforge.runtime import Choice
 from gptforge.sampling import How, engine, generate, products
 from gptforge.sampling.decode import FastDecoder, PlainDecoder, obstacle
-from gptforge.sampling.products import INT8_ROWS, PACK_BYTES, choose_form
+from gptforge.sampling.products import INT8_ROWS, MKL_BYTES, PACK_BYTES, Machine, choose_form
 from gptforge.sampling.quantize import quantize
 from gptforge.sampling.speculative import guess
 from writing import BLOCK, KINDS, VOCAB, cached, make, prompts, sampling, uncached
@@ -112,7 +112,8 @@ def test_what_lies_behind_a_row_in_the_cache_changes_nothing():
     logits = []
     for rubbish in (0.0, 1e4):
         decoder = FastDecoder(model, 2, BLOCK)
-        decoder._kv.fill_(rubbish)
+        for kv in decoder._kv:
+            kv.fill_(rubbish)
         decoder.prefill({0: texts[0][:-1], 1: texts[1][:-1]})
         logits.append(decoder.step([texts[0][-1:], texts[1][-1:]]))
     assert torch.equal(*logits)
@@ -154,23 +155,41 @@ def test_what_the_fast_step_does_not_know_is_left_to_the_model():
     assert cached(hooked, [1, 2, 3], sampling()) != cached(make(), [1, 2, 3], sampling())
 
 
-def test_the_form_follows_from_shapes_alone(monkeypatch):
-    large, small = torch.empty(PACK_BYTES // 4 // 64, 64), torch.empty(8, 8)
+AMD, INTEL = Machine("AuthenticAMD", 10**9), Machine("GenuineIntel", 10**9)
+LARGE, SMALL = torch.empty(PACK_BYTES // 4 // 64, 64), torch.empty(8, 8)
+
+
+@pytest.mark.parametrize(
+    ("weight", "total", "machine", "rows", "compiled", "form"),
+    [
+        (LARGE, 10**6, AMD, 1, False, "packed"),
+        (SMALL, 10**6, AMD, 1, False, "plain"),
+        (LARGE, 10**9, AMD, 1, False, "plain"),  # no room for copies
+        (LARGE.half(), 10**6, AMD, 1, False, "plain"),
+        (LARGE.to("meta"), 10**6, AMD, 1, False, "plain"),
+        (LARGE, 10**6, AMD, 1, True, "summed"),
+        (LARGE, 10**6, AMD, 16, True, "plain"),
+        (LARGE, 10**6, Machine("", 10**9), 1, False, "packed"),
+        (LARGE, 10**6, INTEL, 1, False, "plain"),
+        (LARGE, 10**6, INTEL, 1, True, "plain"),
+        (LARGE, 10**6, INTEL, 16, False, "transposed"),
+        (SMALL, 10**6, INTEL, 16, False, "transposed"),
+        (torch.empty(MKL_BYTES // 4 // 64, 64), 10**8, INTEL, 16, False, "packed"),
+        (LARGE, 10**9, INTEL, 16, False, "plain"),
+        (LARGE.bfloat16().repeat(2, 1), 10**6, INTEL, 1, False, "packed"),
+        (LARGE.to("meta"), 10**6, INTEL, 16, False, "plain"),
+    ],
+)
+def test_the_form_follows_from_shapes_and_the_machine_alone(monkeypatch, weight, total, machine, rows, compiled, form):
     monkeypatch.setattr(products, "can_pack", lambda: True)
-    assert choose_form(large, 10**6, 10**9, 1, compiled=False).name == "packed"
-    assert choose_form(small, 10**6, 10**9, 1, compiled=False).name == "plain"
-    assert choose_form(large, 10**9, 10**9, 1, compiled=False).name == "plain"  # no room for copies
-    assert choose_form(large.half(), 10**6, 10**9, 1, compiled=False).name == "plain"
-    assert choose_form(large.to("meta"), 10**6, 10**9, 1, compiled=False).name == "plain"
-    assert choose_form(large, 10**6, 10**9, 1, compiled=True).name == "summed"
-    assert choose_form(large, 10**6, 10**9, 16, compiled=True).name == "plain"
+    assert choose_form(weight, total, machine, rows, compiled).name == form
     monkeypatch.setattr(products, "can_pack", lambda: False)
-    assert choose_form(large, 10**6, 10**9, 1, compiled=False).name == "plain"
+    assert choose_form(weight, total, machine, rows, compiled).name == ("plain" if form == "packed" else form)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("activation", ["", "gelu", "relu2", "silu"])
-@pytest.mark.parametrize("name", ["packed", "summed"])
+@pytest.mark.parametrize("name", ["packed", "summed", "transposed", "plain"])
 @torch.inference_mode()
 def test_every_form_is_the_same_product(name, activation, dtype):
     if name == "packed" and not products.can_pack():
@@ -344,4 +363,4 @@ def test_a_batch_is_no_larger_than_memory_allows():
     assert rows_at_once(cfg, 4, 10**12) == 64
     assert rows_at_once(cfg, 4, 40 * row) == 10
     assert rows_at_once(cfg, 4, row) == 1
-    assert engine.new_decoder(make(), [3], sampling(max_new_tokens=2), How())._kv.shape == (2, 1, 2, 4, 5, 8)
+    assert engine.new_decoder(make(), [3], sampling(max_new_tokens=2), How())._kv[0].shape == (2, 1, 4, 5, 8)

@@ -1,8 +1,9 @@
 """Causal attention as plain matrix products, block by block: for CPUs. Knows no model.
 
 torch's fused kernel keeps little in memory, but on a CPU it is slower than the products it replaces: two to
-three times in bfloat16, a quarter in float32 while contexts are short (benchmarks/kernels.py measures it). So here they are, with one saving that the
-products alone do not have: a block of queries is only multiplied with the keys that it may see.
+three times in bfloat16, a quarter in float32 while contexts are short (benchmarks/kernels.py measures it).
+So here they are, with one saving that the products alone do not have: a block of queries is only multiplied
+with the keys that it may see.
 """
 
 import math

@@ -18,8 +18,8 @@ from gptforge.model import Transformer
 from gptforge.model.attention import Attention
 from gptforge.model.parts import MLP, Dropout, Linear, RMSNorm
 from gptforge.model.transformer import Block
-from gptforge.runtime import available_memory
-from gptforge.sampling.products import FORMS, INT8_ROWS, Product, choose_form, int8, rotation, swapped
+from gptforge.runtime import available_memory, cpu_vendor
+from gptforge.sampling.products import FORMS, INT8_ROWS, Machine, Product, choose_form, int8, rotation, swapped
 from gptforge.sampling.quantize import Quantized
 
 
@@ -102,7 +102,6 @@ class Layer(NamedTuple):
 class Place(NamedTuple):
     """Where a step's tokens go, the same for all layers."""
 
-    rows: Tensor  # (B, 1), row numbers
     positions: Tensor  # (B, T), which are places in the cache too
     mask: Tensor | None  # (B, 1, T, S); None: all that is filled is seen
     rotary: tuple[Tensor, Tensor] | None  # (B * T, 1, head_dim) each
@@ -141,9 +140,11 @@ class FastDecoder:
         cfg, weight = model.cfg, model.tok_emb.weight
         self._model, self._cfg, self._device, self._int8 = model, cfg, weight.device, int8 or {}
         self._final_norm = norm_of(model.final_norm)
-        # keys and values (n_layer, B, 2, n_kv_head, max_len, head_dim)
-        shape = (cfg.n_layer, rows, 2, cfg.n_kv_head, max_len, cfg.head_dim)
-        self._kv = torch.zeros(shape, device=self._device, dtype=weight.dtype)
+        # Keys and values of each layer (2, B, n_kv_head, max_len, head_dim). Not one tensor for all: a compiler would
+        # copy the whole of it for each layer that writes into its part.
+        shape = (2, rows, cfg.n_kv_head, max_len, cfg.head_dim)
+        self._kv = [torch.zeros(shape, device=self._device, dtype=weight.dtype) for _ in range(cfg.n_layer)]
+        self._rows = torch.arange(rows, device=self._device)[:, None]
         self._max_len, self._new_tokens = max_len, new_tokens
         self._lengths = [0] * rows
         self._rotary = None
@@ -168,7 +169,7 @@ class FastDecoder:
     def _read(self, compiled: bool) -> Weights:
         model = self._model
         names = {id(module): f"{name}.weight" for name, module in model.named_modules()}
-        total, free = sum(p.nbytes for p in model.parameters()), available_memory()
+        total, machine = sum(p.nbytes for p in model.parameters()), Machine(cpu_vendor(), available_memory())
         rows = len(self._lengths) * self._new_tokens
 
         def product(module: nn.Module) -> Product:
@@ -178,7 +179,7 @@ class FastDecoder:
             rounded = self._int8.get(names[id(module)])
             if rounded is not None and rows <= INT8_ROWS and weight.device.type == "cpu":
                 return int8(rounded, bias, compiled)
-            form = choose_form(weight, total, free, rows, compiled)
+            form = choose_form(weight, total, machine, rows, compiled)
             return FORMS[form.name](weight, bias, rows)
 
         def layer(block: nn.Module) -> Layer:
@@ -208,8 +209,8 @@ class FastDecoder:
             cache = self._model.new_cache(len(texts), length)
             self._model.forward(torch.tensor(list(texts), device=self._device), cache=cache, last_only=True)
             for n, rows in enumerate(texts.values()):
-                self._kv[:, rows, 0, :, :length] = cache.keys[:, n, None]
-                self._kv[:, rows, 1, :, :length] = cache.values[:, n, None]
+                for kv, keys, values in zip(self._kv, cache.keys, cache.values, strict=True):
+                    kv[0, rows, :, :length], kv[1, rows, :, :length] = keys[n], values[n]
 
     def step(self, tokens: Sequence[Sequence[int]]) -> Tensor:
         T = len(tokens[0])
@@ -250,7 +251,8 @@ class FastDecoder:
         self._lengths = [length - n for length in self._lengths]
 
     def keep(self, rows: Sequence[int]) -> None:
-        self._kv = self._kv[:, list(rows)]
+        self._kv = [kv[:, list(rows)] for kv in self._kv]
+        self._rows = self._rows[: len(rows)]
         self._lengths = [self._lengths[row] for row in rows]
 
     def _place(self, positions: Tensor, end: int, start: int | None, masked: bool) -> Place:
@@ -265,8 +267,7 @@ class FastDecoder:
         if self._rotary is not None:
             cos, sin = (t[positions.view(-1), None] for t in self._rotary)
             rotary = torch.where(self._turning, cos, 1.0), torch.where(self._turning, sin, 0.0)
-        rows = torch.arange(len(positions), device=self._device)[:, None]
-        return Place(rows, positions, mask, rotary, start, end)
+        return Place(positions, mask, rotary, start, end)
 
     def _block(self, x: Tensor, layer: Layer, kv: Tensor, place: Place) -> Tensor:
         """As Block.forward, over (B * T, n_embd)."""
@@ -295,28 +296,41 @@ class FastDecoder:
         if place.rotary is not None:
             cos, sin = place.rotary
             heads = torch.addcmul(heads * cos, heads[..., self._swap], sin)
-        q, new = heads.split((cfg.n_head, 2 * cfg.n_kv_head), dim=1)
-        new = new.view(B, T, 2, cfg.n_kv_head, cfg.head_dim)
+        q = heads.narrow(1, 0, cfg.n_head)
+        new = heads.narrow(1, cfg.n_head, 2 * cfg.n_kv_head).view(B, T, 2, cfg.n_kv_head, cfg.head_dim)
         if place.start is not None:  # a slice is written faster than places by number
-            kv.narrow(3, place.start, T).copy_(new.permute(0, 2, 3, 1, 4))
+            kv.narrow(3, place.start, T).copy_(new.permute(2, 0, 3, 1, 4))
         else:
-            kv[place.rows, :, :, place.positions] = new
-        k, v = kv.narrow(3, 0, place.end).unbind(1)
+            kv[:, self._rows, :, place.positions] = new
+        k, v = kv.narrow(3, 0, place.end).unbind(0)
         if T == 1:  # the queries that share a key stand as if they were tokens
-            y = F.scaled_dot_product_attention(q.view(B, cfg.n_kv_head, -1, cfg.head_dim), k, v, attn_mask=place.mask)
-            return layer.attn_proj(y.reshape(B, -1), "", residual)
+            y = seen_by_one(q.reshape(B * cfg.n_kv_head, -1, cfg.head_dim), k, v, place.mask)
+            return layer.attn_proj(y.view(B, -1), "", residual)
         q = q.view(B, T, cfg.n_head, cfg.head_dim).transpose(1, 2)
         grouped = cfg.n_head != cfg.n_kv_head
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=place.mask, enable_gqa=grouped)
         return layer.attn_proj(y.transpose(1, 2).reshape(B * T, -1), "", residual)
 
 
+def seen_by_one(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention of single tokens: queries (B * n_kv_head, G, D) to keys (B, n_kv_head, S, D), in one piece.
+
+    On a CPU in float32 plain products are half as fast again as torch's fused kernel, which is made for many queries.
+    """
+    if q.device.type != "cpu" or q.dtype != torch.float32:
+        return F.scaled_dot_product_attention(q.view(*k.shape[:2], *q.shape[1:]), k, v, attn_mask=mask).contiguous()
+    scores = torch.baddbmm(q.new_empty(1), q, k.flatten(0, 1).mT, beta=0, alpha=q.size(-1) ** -0.5)
+    if mask is not None:
+        scores = scores.view(*k.shape[:2], q.size(1), -1).masked_fill(~mask, -torch.inf).flatten(0, 1)
+    return torch.bmm(scores.softmax(-1), v.flatten(0, 1))
+
+
 def norm_of(module: nn.Module) -> Callable[[Tensor], Tensor]:
     """A norm as a plain function, without the cost of calling a module."""
     if isinstance(module, nn.LayerNorm):
         shape, weight, bias, eps = module.normalized_shape, module.weight, module.bias, module.eps
-        return lambda x: F.layer_norm(x, shape, weight, bias, eps)
+        return lambda x: torch.layer_norm(x, shape, weight, bias, eps)
     if isinstance(module, nn.RMSNorm):
         shape, weight, eps = module.normalized_shape, module.weight, module.eps
-        return lambda x: F.rms_norm(x, list(shape), weight, eps)
+        return lambda x: torch.rms_norm(x, shape, weight, eps)
     return lambda x: x

@@ -23,9 +23,19 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 FUSED = {"": ("none", ""), "gelu": ("gelu", "tanh"), "silu": ("swish", "")}  # activations that oneDNN computes along
 PACK_BYTES = 2**19  # below, a weight stays in the cache of a core, and the 15 us that a packed call takes cost more
-PACK_SHARE = 0.5  # of the free memory that packed copies may take
+PACK_SHARE = 0.5  # of the free memory that copies of the weights may take
 INT8_ROWS = 4  # rows up to which eight bits are read faster; beyond, the time goes into multiplying
 SUMMED_ROWS = 4  # rows up to which a compiled multiply-and-sum is read faster than a matrix product
+# torch's float32 products on a CPU are those of MKL, which are as fast as memory on Intel's own and slow on others
+MKL_ROWS = 2  # up to which it reads a weight as it lies as fast as any copy
+MKL_BYTES = 2**22  # of a weight up to which more rows are best multiplied by its transpose; above, by oneDNN's layout
+
+
+class Machine(NamedTuple):
+    """What of a machine decides: the CPU's maker, and the free bytes of memory."""
+
+    cpu_vendor: str
+    free: int
 
 
 class Form(NamedTuple):
@@ -35,23 +45,29 @@ class Form(NamedTuple):
     reason: str
 
 
-def choose_form(weight: Tensor, total_bytes: int, free_bytes: int, rows: int, compiled: bool) -> Form:
-    """The form for a weight (out, in) of a model whose weights are `total_bytes`, with `free_bytes` of memory left.
+def choose_form(weight: Tensor, total_bytes: int, machine: Machine, rows: int, compiled: bool) -> Form:
+    """The form for a weight (out, in) of a model whose weights are `total_bytes`, and so many rows.
 
     It depends on shapes and the machine alone, never on a measurement: the same text must come out each time.
+    benchmarks/kernels.py measures what it gives.
     """
-    if compiled and rows <= SUMMED_ROWS:
-        return Form("summed", f"compiled, and no more than {SUMMED_ROWS} rows")
-    if compiled:
+    mkl = machine.cpu_vendor == "GenuineIntel" and weight.dtype == torch.float32 and weight.device.type == "cpu"
+    if compiled and rows > SUMMED_ROWS:
         return Form("plain", f"compiled, and more than {SUMMED_ROWS} rows")
+    if compiled and not mkl:
+        return Form("summed", f"compiled, and no more than {SUMMED_ROWS} rows")
     if weight.device.type != "cpu":
         return Form("plain", "not on a CPU")
+    if mkl and (compiled or rows <= MKL_ROWS):
+        return Form("plain", "MKL reads it as fast as the memory of an Intel CPU allows")
+    if total_bytes > PACK_SHARE * machine.free:
+        return Form("plain", "copies of the weights would take more than half of the free memory")
+    if mkl and weight.nbytes < MKL_BYTES:
+        return Form("transposed", "MKL reads columns faster where there are several rows")
     if not can_pack() or weight.dtype not in (torch.float32, torch.bfloat16):
         return Form("plain", "this build of torch has no oneDNN for it")
     if weight.nbytes < PACK_BYTES:
         return Form("plain", f"smaller than {PACK_BYTES // 1024} KiB")
-    if total_bytes > PACK_SHARE * free_bytes:
-        return Form("plain", "packed copies would take more than half of the free memory")
     return Form("packed", "oneDNN's own layout is read up to twice as fast, by one row or many")
 
 
@@ -64,13 +80,19 @@ def can_pack() -> bool:
 
 
 def plain(weight: Tensor, bias: Tensor | None, rows: int) -> Product:
-    """F.linear."""
+    """The weight as it lies."""
+    columns = weight.t()  # once, and not in each of the thousands of calls, of which some take 10 us
 
     def product(x: Tensor, activation: str, add: Tensor | None) -> Tensor:
-        y = ACTIVATIONS[activation](F.linear(x, weight, bias))
-        return y if add is None else y + add
+        y = ACTIVATIONS[activation](torch.mm(x, columns) if bias is None else torch.addmm(bias, x, columns))
+        return y if add is None else y.add_(add)
 
     return product
+
+
+def transposed(weight: Tensor, bias: Tensor | None, rows: int) -> Product:
+    """A copy in which what is one column lies together."""
+    return plain(weight.t().contiguous().t(), bias, rows)
 
 
 def packed(weight: Tensor, bias: Tensor | None, rows: int) -> Product:
@@ -120,7 +142,12 @@ def int8(weight: Quantized, bias: Tensor | None, compiled: bool) -> Product:
     return product
 
 
-FORMS: dict[str, Callable[[Tensor, Tensor | None, int], Product]] = {"plain": plain, "packed": packed, "summed": summed}
+FORMS: dict[str, Callable[[Tensor, Tensor | None, int], Product]] = {
+    "plain": plain,
+    "transposed": transposed,
+    "packed": packed,
+    "summed": summed,
+}
 
 
 def rotation(positions: int, dim: int, head_dim: int, theta: float, device: torch.device) -> tuple[Tensor, Tensor]:
