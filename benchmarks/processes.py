@@ -25,11 +25,16 @@ def python(code: str) -> list[str]:
 
 def seconds(command: Sequence[str], expected: int = 0) -> float:
     """How long a process takes from start to end. Raises RuntimeError for another exit code, with its words."""
+    return output(command, expected)[0]
+
+
+def output(command: Sequence[str], expected: int = 0) -> tuple[float, str]:
+    """How long a process takes, and what it writes to stdout. Raises as `seconds` does."""
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True)
     took = time.perf_counter() - began
     _check(command, done.returncode, expected, done.stderr)
-    return took
+    return took, done.stdout
 
 
 def seconds_to_line(command: Sequence[str], path: Path, words: str) -> float:
