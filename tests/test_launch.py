@@ -75,14 +75,14 @@ def test_an_unknown_number_is_said_on_the_command_line(here, capsys):
 
 
 def test_cores_and_memory_are_divided():
-    machine = Machine(("cpu",), False, None, 6, 8 * 10**6, "CPU", processes=4)
+    machine = Machine(("cpu",), "", None, 6, 8 * 10**6, "CPU", processes=4)
     cfg = build(TrainConfig, {"train": {"batch_size": 64}, "parallel": {"kind": "ddp", "nproc": 4}})
     runtime = choose(cfg.runtime, machine)
     assert (runtime.threads.value, runtime.threads.reason) == (1, "6 physical cores for 4 processes")
     assert machine.memory_of("cpu") == 2 * 10**6
     cfg = build(TrainConfig, {"model": {"n_layer": 1, "n_embd": 32, "block_size": 64}, "train": {"batch_size": 64}})
     sizes = [
-        micro_batch_size(cfg, runtime, Machine(("cpu",), False, None, 6, 4 * 10**6, "CPU", processes=n), 64, n).value
+        micro_batch_size(cfg, runtime, Machine(("cpu",), "", None, 6, 4 * 10**6, "CPU", processes=n), 64, n).value
         for n in (1, 2, 4)
     ]
     assert sizes[0] > sizes[1] > sizes[2] >= 1 and all(
@@ -100,7 +100,7 @@ def test_what_was_decided_for_other_processes_is_decided_anew():
     saved = {key: {"value": 1, "reason": ""} for key in ("dtype", "compile", "threads", "micro_batch_size")}
     saved |= {"device": {"value": "cpu", "reason": ""}, "processes": {"value": 2, "reason": ""}}
     cfg = small.config(runtime__threads=None, train__grad_accum=None)
-    machine = Machine(("cpu",), False, None, 2, 10**9, "CPU")
+    machine = Machine(("cpu",), "", None, 2, 10**9, "CPU")
     assert {"threads", "micro_batch_size"} <= as_before(cfg, saved, machine, 2).keys()
     assert as_before(cfg, saved, machine, 1).keys() == {"device", "dtype", "compile"}
 

@@ -126,3 +126,17 @@ def test_batch_to_a_device_moves_all_of_it():
     assert moved.documents is not None
     assert {t.device.type for t in (moved.inputs, moved.labels, moved.documents, moved.extra["weight"])} == {"meta"}
     assert Batch(ids, ids).to("cpu").documents is None
+
+
+@given(st.integers(1, 4), st.integers(1, 41), st.sampled_from([1, 2, 4]))
+def test_a_batch_in_pieces_has_the_same_tokens_in_their_order(rows, length, pieces):
+    ids = torch.arange(rows * length).view(rows, length)
+    cut = Batch(ids, ids + 1, documents=ids // 3, extra={"weight": ids + 0.5}).cut(pieces)
+    assert cut.inputs.shape == cut.labels.shape == (rows * pieces, -(-length // pieces))
+    learnt = cut.labels != IGNORE
+    assert cut.learnt == rows * length
+    assert torch.equal(cut.inputs[learnt], ids.flatten())
+    assert torch.equal(cut.labels[learnt], ids.flatten() + 1)
+    assert cut.documents is not None
+    assert torch.equal(cut.documents[learnt], ids.flatten() // 3) and (cut.documents[~learnt] == -1).all()
+    assert torch.equal(cut.extra["weight"][learnt], ids.flatten() + 0.5)

@@ -11,8 +11,8 @@ from gptforge.runtime import Choice, Machine, choose
 from gptforge.train.decisions import as_before, decide, uncompiled
 from gptforge.train.repay import compile_choice, cpu_cost, rough
 
-CPU = Machine(("cpu",), True, None, 2, 8 * 10**9, "a CPU")
-A100 = Machine(("cuda", "cpu"), False, (8, 0), 8, 8 * 10**9, "A100", 40 * 10**9)
+CPU = Machine(("cpu",), "amx_bf16", None, 2, 8 * 10**9, "a CPU")
+A100 = Machine(("cuda", "cpu"), "", (8, 0), 8, 8 * 10**9, "A100", 40 * 10**9)
 SMALL = {"model__n_layer": 4, "model__n_embd": 128, "model__n_head": 4, "model__block_size": 256, "model__dropout": 0.0}
 BABY = {"model__n_layer": 6, "model__n_embd": 384, "model__n_head": 6, "model__block_size": 256, "model__dropout": 0.0}
 

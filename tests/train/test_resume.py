@@ -380,7 +380,7 @@ def test_dry_run_of_a_resume_changes_nothing(own_folder):
 def test_what_was_decided_for_another_device_is_decided_anew():
     saved = {"device": {"value": "cuda", "reason": ""}, "dtype": {"value": "bfloat16", "reason": ""}}
     saved |= {key: {"value": 1, "reason": ""} for key in ("compile", "threads", "micro_batch_size")}
-    machine = Machine(("cuda", "cpu"), False, (8, 0), 2, 10**9, "GPU", 10**9)
+    machine = Machine(("cuda", "cpu"), "", (8, 0), 2, 10**9, "GPU", 10**9)
     assert as_before(small.config(runtime__device="cpu", runtime__threads=None), saved, machine) == {}
     kept = as_before(small.config(runtime__threads=None, train__grad_accum=None), saved, machine)
     assert {key: choice.value for key, choice in kept.items()} == {key: saved[key]["value"] for key in saved}

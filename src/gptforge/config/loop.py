@@ -43,6 +43,12 @@ class LoopConfig:
     grad_accum: int | None = key(
         None, "micro-batches of a process in one optimizer step; null: follows", resume=Resume.ALLOW, ge=1
     )
+    context_warmup: int = key(
+        100,
+        "steps with shorter sequences: a quarter of block_size, then half (at most half the run); 0: none",
+        resume=TRAJECTORY,
+        ge=0,
+    )
     grad_clip: float = key(1.0, "largest norm of the gradient; 0: no clipping", resume=TRAJECTORY, ge=0)
     early_stop_patience: int | None = key(
         None, "end after so many evaluations without a better val_loss; null: never", resume=Resume.ALLOW, ge=1

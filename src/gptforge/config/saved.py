@@ -11,6 +11,9 @@ from gptforge.runs import read_json
 
 C = TypeVar("C")
 
+# Keys that came after the first saved configs, with the value that leaves a run as it was without them
+LATER = {("train", "context_warmup"): 0}
+
 
 def as_saved(config: Any, choices: Mapping[str, str]) -> dict[str, Any]:
     """What config.json holds: every key, and the options chosen (for names and tables only)."""
@@ -31,6 +34,9 @@ def read_saved(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             "the saved config holds no config", where=str(path), fix="config=RUN/config.json of a run"
         )
+    for (section, name), value in LATER.items():
+        if isinstance(found := saved["config"].get(section), dict):
+            found.setdefault(name, value)
     return saved
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, fields
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 IGNORE = -100  # a label where nothing is learnt; the value that torch's cross entropy leaves out
@@ -32,6 +33,19 @@ class Batch:
         documents = None if self.documents is None else self.documents[first:last]
         extra = {name: tensor[first:last] for name, tensor in self.extra.items()}
         return Batch(self.inputs[first:last], self.labels[first:last], documents, extra)
+
+    def cut(self, pieces: int) -> "Batch":
+        """The same tokens in shorter sequences: each row in `pieces` of one length, the last filled with IGNORE."""
+        if pieces == 1:
+            return self
+        short = -self.inputs.size(1) % pieces
+
+        def pieced(x: Tensor, fill: int) -> Tensor:
+            return F.pad(x, (0, short), value=fill).view(len(x) * pieces, -1)
+
+        documents = None if self.documents is None else pieced(self.documents, -1)
+        extra = {name: pieced(tensor, 0) for name, tensor in self.extra.items()}
+        return Batch(pieced(self.inputs, 0), pieced(self.labels, IGNORE), documents, extra)
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on a device; to CUDA through pinned memory, without waiting for the copy."""

@@ -20,6 +20,7 @@ from gptforge.logs import Plan
 from gptforge.model.cost import count_parameters, flops_per_token, training_memory
 from gptforge.runs import Run
 from gptforge.runtime import peak_memory
+from gptforge.train.context import lengths
 from gptforge.train.decisions import Decisions
 from gptforge.train.parts import Parts
 from gptforge.train.state import TrainState
@@ -44,7 +45,7 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
         ("data", f"{data.manifest['label']}: {len(data.train):,} + {len(data.val):,} tokens", "training + validation"),
         ("tokenizer", f"{parts.tokenizer.kind}, {vocab} tokens", "tokenizer.kind"),
         ("model", f"{choices.get('model', '')} {shown_count(parameters)} parameters".strip(), shape),
-        ("context", f"{cfg.model.block_size} tokens", "model.block_size"),
+        ("context", f"{cfg.model.block_size} tokens", _context(cfg)),
         ("length", f"{steps:,} steps" if steps else f"{cfg.train.time}", d.steps.reason),
         (
             "batch",
@@ -72,6 +73,12 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
     if cfg.train.stop_after:
         rows.append(("stop after", cfg.train.stop_after, "train.stop_after; resumable"))
     return Plan("what will run, and why", rows, run_dir)
+
+
+def _context(cfg: TrainConfig) -> str:
+    *short, _ = lengths(cfg.train.context_warmup, cfg.model.block_size)
+    first = ", then ".join(map(str, short))
+    return f"{first} in the first {cfg.train.context_warmup} steps" if short else "model.block_size"
 
 
 def _free(parts: Parts, processes: int) -> str:

@@ -30,6 +30,7 @@ from gptforge.runtime import autocast, measured_peak, out_of_memory_as_error
 from gptforge.signals import StopSignals
 from gptforge.train import plan
 from gptforge.train.clock import Clock, StopLimit
+from gptforge.train.context import pieces_at
 from gptforge.train.decisions import EVALUATION_SHARE, EVALUATIONS, FORWARD, uncompiled
 from gptforge.train.eager import or_eager
 from gptforge.train.evaluation import Evaluator, Interrupted
@@ -72,7 +73,6 @@ class Trainer:
         self.autocast = partial(autocast, parts.decisions.runtime)
         self.evaluator = Evaluator(cfg, parts, self.autocast, self._poll, self.dist)
         self.keeper = Keeper(cfg, run, self.dist, parts, self.call)
-        self.flops_per_token = flops_per_token(cfg.model, parts.tokenizer.vocab_size)
         self.sinks = Sink()  # in `fit` those of the run
         self.state = TrainState()
         self._clock = Clock()
@@ -160,7 +160,9 @@ class Trainer:
         batch = self.parts.loader.batch(self.state.step, self.rows)
         self._clock.waited += time.perf_counter() - began
         tokens = int(self.dist.sum(batch.learnt)[0])
-        total = or_eager(self.parts.model, partial(self._gradients, batch, tokens), self._go_on_uncompiled)
+        # Each length of sequences would be compiled by itself, and the short ones are soon over
+        with compiling.left_out(self.parts.model, when=self._pieces() > 1):
+            total = or_eager(self.parts.model, partial(self._gradients, batch, tokens), self._go_on_uncompiled)
         norm = torch.nn.utils.clip_grad_norm_(self.parts.model.parameters(), self.cfg.train.grad_clip or math.inf)
         loss_sum, grad_norm = torch.stack([total, norm.float()]).tolist()  # the step's one wait for the device
         loss_sum, grad_norm = self._agreed(loss_sum, grad_norm)
@@ -176,14 +178,17 @@ class Trainer:
     def _gradients(self, batch: Batch, tokens: int) -> torch.Tensor:
         """Sums up the gradients of a batch over its micro-batches; returns the summed loss."""
         model, device = self.replica, self.dist.device
-        total = torch.zeros((), device=device)
+        pieces, total = self._pieces(), torch.zeros((), device=device)
         for first in range(0, len(batch.inputs), self.micro):
             with parallel.accumulated(model, last=first + self.micro >= len(batch.inputs)):
                 with self.autocast():
-                    loss = self.parts.objective(model, batch.rows(first, first + self.micro).to(device))
+                    loss = self.parts.objective(model, batch.rows(first, first + self.micro).cut(pieces).to(device))
                 (loss.total / tokens).backward()  # by the tokens of the whole step, not of the micro-batch
             total += loss.total.detach()
         return total
+
+    def _pieces(self) -> int:
+        return pieces_at(self.cfg.train.context_warmup, self.state.step, self.state.progress)
 
     def _go_on_uncompiled(self, error: BaseException) -> None:
         """Takes note that compiling failed; a signal that reached the compiler too only stops the run."""
@@ -252,6 +257,8 @@ class Trainer:
         if state.step % int(self.decisions.log_every.value or 1) and not self._eval_due():
             return
         speed, waited = self._clock.lap(state.tokens)
+        context = self.cfg.model.block_size // self._pieces()
+        flops = speed * flops_per_token(self.cfg.model, self.parts.tokenizer.vocab_size, context)
         self.sinks.record(
             {
                 "step": state.step,
@@ -260,7 +267,7 @@ class Trainer:
                 "grad_norm": stats["grad_norm"],
                 "tokens": state.tokens,
                 "tokens_per_second": round(speed, 1),
-                "peak_share": round(speed * self.flops_per_token / self.peak_flops, 4),
+                "peak_share": round(flops / self.peak_flops, 4),
                 "data_wait": round(waited, 5),
                 "seconds": round(state.seconds, 3),
             }

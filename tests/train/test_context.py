@@ -1,0 +1,46 @@
+"""Short sequences first: when, how long, and that the tokens stay those of the run without."""
+
+import pytest
+import torch
+
+import small
+from gptforge.data.loader import TrainLoader
+from gptforge.train.context import lengths, pieces_at
+
+
+@pytest.mark.parametrize(
+    ("steps", "step", "progress", "pieces"),
+    [
+        *[(100, 0, 0.0, 4), (100, 49, 0.01, 4), (100, 50, 0.01, 2), (100, 99, 0.02, 2), (100, 100, 0.02, 1)],
+        # a short run, or one of fixed time whose steps are few
+        *[(100, 10, 0.24, 4), (100, 10, 0.25, 2), (100, 10, 0.49, 2), (100, 10, 0.5, 1), (100, 10, 1.0, 1)],
+        *[(0, 0, 0.0, 1), (0, 5, 0.3, 1)],
+    ],
+)
+def test_pieces_follow_from_how_far_the_run_is(steps, step, progress, pieces):
+    assert pieces_at(steps, step, progress) == pieces
+
+
+def test_lengths_are_those_of_the_pieces():
+    assert lengths(7, 256) == [64, 128, 256]
+    assert lengths(7, 10) == [3, 5, 10]
+    assert lengths(0, 10) == [10]
+
+
+@pytest.mark.parametrize("warmup", [0, 2, 100])
+@pytest.mark.usefixtures("own_folder")
+def test_a_run_sees_its_tokens_in_sequences_that_grow(monkeypatch, warmup):
+    small.write_text()
+    trainer = small.trainer(small.config(train__context_warmup=warmup, train__steps=8, eval__every=100))
+    seen, tokens = [], []
+    objective, batch = trainer.parts.objective, TrainLoader.batch
+    trainer.parts.objective = lambda model, b: seen.append(b.inputs.size(1)) or objective(model, b)
+    monkeypatch.setattr(TrainLoader, "batch", lambda self, *a: tokens.append(found := batch(self, *a)) or found)
+    trainer.fit()
+    T, micros = trainer.cfg.model.block_size, len(seen) // 8
+    wanted = {0: [T] * 8, 2: [T // 4, T // 2] + [T] * 6, 100: [T // 4] * 2 + [T // 2] * 2 + [T] * 4}[warmup]
+    assert seen[::micros] == wanted
+    assert trainer.state.tokens == sum(b.learnt for b in tokens) == 8 * trainer.cfg.train.batch_size * T
+    plain = small.trainer(small.config(train__context_warmup=0, train__steps=8), "plain")
+    for step, found in enumerate(tuple(tokens)):
+        assert torch.equal(found.inputs, plain.parts.loader.batch(step).inputs)
