@@ -294,3 +294,12 @@ def test_folders_with_strange_names_can_be_searched(tmp_path):
     (folder / "model" / "mine.yaml").write_text("# mine\nn_layer: 7\n")
     result = compose.compose("train", Line(overrides=["model=mine"]), [*DIRS, folder])
     assert result.config.model.n_layer == 7
+
+
+def test_a_config_saved_before_a_key_existed_goes_on_without_what_it_does(tmp_path):
+    saved = as_saved(TrainConfig(), {})
+    assert saved["config"]["train"].pop("context_warmup") == 100
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    assert load_config(TrainConfig, tmp_path / "config.json").train.context_warmup == 0
+    (tmp_path / "own.json").write_text('{"schema_version": 1, "config": {"seed": 2}}')  # by hand: defaults hold
+    assert load_config(TrainConfig, tmp_path / "own.json").train.context_warmup == 100

@@ -14,7 +14,7 @@ class OptimizerConfig:
 
     kind: str = key("muon", "optimizer", resume=TRAJECTORY, choices=("adamw", "muon"))
     lr: float = key(3e-3, "peak learning rate of AdamW", resume=TRAJECTORY, gt=0)
-    muon_lr: float = key(0.01, "with muon: peak learning rate of the hidden matrices", resume=TRAJECTORY, gt=0)
+    muon_lr: float = key(0.015, "with muon: peak learning rate of the hidden matrices", resume=TRAJECTORY, gt=0)
     muon_momentum: float = key(0.85, "with muon: decay rate of its momentum", resume=TRAJECTORY, ge=0, lt=1)
     betas: list[float] = key([0.9, 0.95], "decay rates of the two moments", resume=TRAJECTORY, ge=0, lt=1)
     weight_decay: float = key(
