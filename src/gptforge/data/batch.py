@@ -41,7 +41,7 @@ class Batch:
         short = -self.inputs.size(1) % pieces
 
         def pieced(x: Tensor, fill: int) -> Tensor:
-            return F.pad(x, (0, short), value=fill).view(len(x) * pieces, -1)
+            return F.pad(x, (0, short), value=fill).reshape(len(x) * pieces, -1)
 
         documents = None if self.documents is None else pieced(self.documents, -1)
         extra = {name: pieced(tensor, 0) for name, tensor in self.extra.items()}
