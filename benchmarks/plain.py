@@ -114,14 +114,19 @@ class RandomWindows:
         return whole[:, :-1], whole[:, 1:]
 
 
+def adamw(model: PlainGPT) -> torch.optim.AdamW:
+    """nanoGPT's optimizer: weight decay for matrices only."""
+    matrices = [p for p in model.parameters() if p.dim() >= 2]
+    others = [p for p in model.parameters() if p.dim() < 2]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99))
+
+
 def training(batch_size: int, **shape: float) -> Subject:
     """A unit is one step of the plain loop."""
     s = Shape(**shape)  # type: ignore[arg-type] - JSON's numbers are those that were written
     model = PlainGPT(s).train()
-    matrices = [p for p in model.parameters() if p.dim() >= 2]
-    others = [p for p in model.parameters() if p.dim() < 2]
-    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99))
+    optimizer = adamw(model)
     windows = RandomWindows(s.vocab_size, s.block_size, batch_size)
 
     def steps(n: int) -> None:

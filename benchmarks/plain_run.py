@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from plain import PlainGPT, Shape
+from plain import PlainGPT, Shape, adamw
 
 STEPS, WARM_UP, BATCH, CONTEXT = 2000, 100, 12, 64
 PEAK, LOWEST = 1e-3, 1e-4
@@ -30,10 +30,7 @@ def learning_rate(step: int, steps: int) -> float:
 
 def train(ids: Tensor, vocab_size: int, steps: int) -> PlainGPT:
     model = PlainGPT(Shape(4, 4, 128, CONTEXT, vocab_size)).train()
-    matrices = [p for p in model.parameters() if p.dim() >= 2]
-    others = [p for p in model.parameters() if p.dim() < 2]
-    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=PEAK, betas=(0.9, 0.99))
+    optimizer = adamw(model)
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps)

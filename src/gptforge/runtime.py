@@ -270,16 +270,19 @@ def peak_memory(device: torch.device) -> int:
 
 def cpu_name() -> str:
     """What the CPU calls itself."""
-    with contextlib.suppress(OSError, StopIteration), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as f:
-        return next(line.partition(":")[2].strip() for line in f if line.startswith("model name"))
-    return platform.processor() or platform.machine() or "CPU"
+    return _cpuinfo("model name") or platform.processor() or platform.machine() or "CPU"
 
 
 def cpu_vendor() -> str:
     """The CPU's maker by the name that it gives itself: GenuineIntel, AuthenticAMD; empty where it cannot be told."""
+    return platform.processor().rpartition(", ")[2] if sys.platform == "win32" else _cpuinfo("vendor_id")
+
+
+def _cpuinfo(field: str) -> str:
+    """What Linux tells of the first CPU; empty where it does not."""
     with contextlib.suppress(OSError, StopIteration), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as f:
-        return next(line.partition(":")[2].strip() for line in f if line.startswith("vendor_id"))
-    return platform.processor().rpartition(", ")[2] if sys.platform == "win32" else ""
+        return next(line.partition(":")[2].strip() for line in f if line.startswith(field))
+    return ""
 
 
 def bf16_instructions() -> str:

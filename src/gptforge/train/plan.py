@@ -45,7 +45,7 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
         ("data", f"{data.manifest['label']}: {len(data.train):,} + {len(data.val):,} tokens", "training + validation"),
         ("tokenizer", f"{parts.tokenizer.kind}, {vocab} tokens", "tokenizer.kind"),
         ("model", f"{choices.get('model', '')} {shown_count(parameters)} parameters".strip(), shape),
-        ("context", f"{cfg.model.block_size} tokens", _context(cfg)),
+        ("context", f"{cfg.model.block_size} tokens", _context(cfg, steps)),
         ("length", f"{steps:,} steps" if steps else f"{cfg.train.time}", d.steps.reason),
         (
             "batch",
@@ -75,10 +75,12 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
     return Plan("what will run, and why", rows, run_dir)
 
 
-def _context(cfg: TrainConfig) -> str:
+def _context(cfg: TrainConfig, steps: int | None) -> str:
     *short, _ = lengths(cfg.train.context_warmup, cfg.model.block_size)
     first = ", then ".join(map(str, short))
-    return f"{first} in the first {cfg.train.context_warmup} steps" if short else "model.block_size"
+    if not short:
+        return "model.block_size"
+    return f"{first} in the first {min(cfg.train.context_warmup, -(-(steps or math.inf) // 2)):.0f} steps"
 
 
 def _free(parts: Parts, processes: int) -> str:
