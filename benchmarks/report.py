@@ -105,7 +105,9 @@ def tables(results: Sequence[tuple[dict[str, Any], list[Row]]]) -> str:
 
 def section(result: dict[str, Any], rows: Sequence[Row]) -> Iterable[str]:
     yield f"### {result['title']}"
-    yield f"`{result['name']}.py`, {machine(result['machine'])}."
+    name = result["name"]  # of a script, or of an experiment
+    script = f"{name}.py" if name in ORDER else f"time_to_loss.py --experiment {name}"
+    yield f"`{script}`, {machine(result['machine'])}."
     lines = ["| what | median | least to most | target | |", "|---|---|---|---|---|"]
     for row in rows:
         extent = f"{shown(row.low, row.unit)} to {shown(row.high, row.unit)}, n = {row.n}"
