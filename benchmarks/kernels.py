@@ -59,7 +59,7 @@ def decoding(rows: int, dtype: torch.dtype, quick: bool) -> tuple[Callable[[], f
     """Milliseconds of so many rows times each of the weights: torch's F.linear, and the form that gptforge chooses."""
     weights = [torch.randn(WEIGHT).to(dtype) for _ in range(2 if quick else WEIGHTS)]
     machine = Machine(runtime.cpu_vendor(), runtime.available_memory())
-    form = choose_form(weights[0], sum(w.nbytes for w in weights), machine, rows, compiled=False)
+    form = choose_form(weights[0], sum(w.nbytes for w in weights), machine, rows)
     products = [FORMS[form.name](weight, None, rows) for weight in weights]
     x = torch.randn(rows, WEIGHT[1]).to(dtype)
 

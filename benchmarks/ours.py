@@ -165,11 +165,11 @@ def sampling(
     batch: int = 1,
     temperature: float = 0.0,
     int8: bool = False,
-    compiled: bool = False,
+    step: str = "fused",
 ) -> Subject:
     """A unit is one token of each of `batch` texts that begin with one token."""
     model = built(words, vocab_size, dtype)
-    how = How(quantize(model) if int8 else None, compiled)
+    how = How(quantize(model) if int8 else None, step)
     read = bytes_read(model.cfg, vocab_size, dtype)
     return Subject(lambda n: written(model, n, batch, temperature, how), {"bytes_a_token": read})
 

@@ -22,7 +22,9 @@ LAYERS = {
     "top": {"cli", "compose", "arguments", "usage", "completion", "__main__"},
     "commands": {"commands"},
     "procedures": {"train", "sampling", "evals", "interop", "serve", "report"},
-    "services": {"checkpoint", "parallel", "launch", "runtime", "compiling", "logs", "doctor", "sweep", "notices"},
+    "services": {
+        *("checkpoint", "parallel", "launch", "runtime", "compiling", "native", "logs", "doctor", "sweep", "notices")
+    },
     "parts": {"model", "data", "tokenizers", "optim"},
     "ground": {"config", "runs", "errors", "assets", "signals", "dist", ""},
 }

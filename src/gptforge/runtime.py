@@ -278,6 +278,11 @@ def cpu_vendor() -> str:
     return platform.processor().rpartition(", ")[2] if sys.platform == "win32" else _cpuinfo("vendor_id")
 
 
+def cpu_features() -> str:
+    """The names of the CPU's instructions, or its own name where the system does not tell them."""
+    return _cpuinfo("flags") or _cpuinfo("Features") or cpu_name()
+
+
 def _cpuinfo(field: str) -> str:
     """What Linux tells of the first CPU; empty where it does not."""
     with contextlib.suppress(OSError, StopIteration), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as f:

@@ -1,5 +1,6 @@
 """The fast step computes what the model computes, for every option, in every form of product and any batch."""
 
+import ctypes
 import dataclasses
 import random
 
@@ -7,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from gptforge import compiling
+from gptforge import compiling, native
 from gptforge.model import Transformer
 from gptforge.runtime import Choice
-from gptforge.sampling import How, engine, generate, products
+from gptforge.sampling import How, choose_step, engine, fused, generate, products
 from gptforge.sampling.decode import FastDecoder, PlainDecoder, obstacle
 from gptforge.sampling.products import INT8_ROWS, MKL_BYTES, PACK_BYTES, Machine, choose_form
 from gptforge.sampling.quantize import quantize
@@ -48,25 +49,30 @@ def close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 2e-5) ->
     torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
 
 
-@pytest.fixture(params=["plain", "packed"])
-def form(request, monkeypatch):
-    """Every weight in one form, whatever its size."""
+@pytest.fixture(params=["plain", "packed", "fused"])
+def step(request, monkeypatch):
+    """The step by torch, with every weight in one form whatever its size, and that of C code."""
     if request.param == "packed" and not products.can_pack():
         pytest.skip("this torch has no oneDNN")
+    if request.param == "fused" and (why := fused.obstacle(torch.empty(1))):
+        pytest.skip(why)
     monkeypatch.setattr(products, "PACK_BYTES", 0 if request.param == "packed" else 2**60)
-    return request.param
+    return "fused" if request.param == "fused" else "plain"
 
 
 @pytest.mark.parametrize("kind", OPTIONS)
-@pytest.mark.parametrize("of", [FastDecoder, PlainDecoder])
 @torch.inference_mode()
-def test_a_step_gives_the_logits_of_a_whole_pass(kind, of, form):
-    """Rows of three lengths in one batch, after prompts of none to several tokens, with one and three new tokens."""
-    model = make(**OPTIONS[kind], bias=True) if "bias" not in OPTIONS[kind] else make(**OPTIONS[kind])
+def test_a_step_gives_the_logits_of_a_whole_pass(kind, step):
+    """Rows of five lengths in one batch, after prompts of none to several tokens, with one and two new tokens."""
+    model = make(**{"bias": True} | OPTIONS[kind])
     block = model.cfg.block_size
-    texts = [tokens(block, seed) for seed in range(3)]
-    decoder = of(model, 3, block)
-    lengths = [0, 2, 3]
+    texts = [tokens(block, seed) for seed in range(5)]
+    for decoder in (FastDecoder(model, 5, block, step=step), PlainDecoder(model, 5, block)):
+        logits_of_whole_passes(decoder, model, texts)
+
+
+def logits_of_whole_passes(decoder, model, texts) -> None:
+    block, lengths = model.cfg.block_size, [0, 2, 3, 1, 2]
     decoder.prefill({row: texts[row][:n] for row, n in enumerate(lengths)})
     for T in (1, 1, 2, 1):
         if max(lengths) + T > block:
@@ -79,21 +85,24 @@ def test_a_step_gives_the_logits_of_a_whole_pass(kind, of, form):
 
 @pytest.mark.parametrize("kind", OPTIONS)
 @torch.inference_mode()
-def test_a_step_in_bfloat16_is_near_the_whole_pass(kind, form):
+def test_a_step_in_bfloat16_is_near_the_whole_pass(kind, step):
     model = make(**OPTIONS[kind]).bfloat16()
     text = tokens(6)
-    decoder = FastDecoder(model, 2, model.cfg.block_size)
+    decoder = FastDecoder(model, 2, model.cfg.block_size, step=step)
     decoder.prefill({0: text[:-1], 1: text[:-1]})
     found, wanted = decoder.step([text[-1:]] * 2), whole(model, text)[-1]
     assert torch.equal(found[0], found[1])
     assert (found[0, 0] - wanted).std() < 0.05 * wanted.std()
 
 
-@pytest.mark.parametrize("of", [FastDecoder, PlainDecoder])
 @torch.inference_mode()
-def test_rows_are_begun_anew_taken_back_and_left_out(of):
+def test_rows_are_begun_anew_taken_back_and_left_out(step):
     model = make()
-    decoder = of(model, 3, BLOCK)
+    for decoder in (FastDecoder(model, 3, BLOCK, step=step), PlainDecoder(model, 3, BLOCK)):
+        begun_taken_back_and_left_out(decoder, model)
+
+
+def begun_taken_back_and_left_out(decoder, model) -> None:
     texts = [tokens(BLOCK, seed) for seed in range(4)]
     decoder.prefill({0: texts[0][:3], 1: texts[1][:3], 2: texts[2][:3]})
     decoder.step([texts[0][3:5], texts[1][3:5], texts[2][3:5]])
@@ -103,15 +112,16 @@ def test_rows_are_begun_anew_taken_back_and_left_out(of):
     logits = decoder.step([texts[3][7:8], texts[2][4:5]])
     close(logits[0, 0], whole(model, texts[3])[7])
     close(logits[1, 0], whole(model, texts[2])[4])
+    close(decoder.step([texts[3][8:9], texts[2][5:6]])[1, 0], whole(model, texts[2])[5])
 
 
 @torch.inference_mode()
-def test_what_lies_behind_a_row_in_the_cache_changes_nothing():
+def test_what_lies_behind_a_row_in_the_cache_changes_nothing(step):
     model = make()
     texts = [tokens(9, 1), tokens(4, 2)]
     logits = []
     for rubbish in (0.0, 1e4):
-        decoder = FastDecoder(model, 2, BLOCK)
+        decoder = FastDecoder(model, 2, BLOCK, step=step)
         for kv in decoder._kv:
             kv.fill_(rubbish)
         decoder.prefill({0: texts[0][:-1], 1: texts[1][:-1]})
@@ -160,36 +170,33 @@ LARGE, SMALL = torch.empty(PACK_BYTES // 4 // 64, 64), torch.empty(8, 8)
 
 
 @pytest.mark.parametrize(
-    ("weight", "total", "machine", "rows", "compiled", "form"),
+    ("weight", "total", "machine", "rows", "form"),
     [
-        (LARGE, 10**6, AMD, 1, False, "packed"),
-        (SMALL, 10**6, AMD, 1, False, "plain"),
-        (LARGE, 10**9, AMD, 1, False, "plain"),  # no room for copies
-        (LARGE.half(), 10**6, AMD, 1, False, "plain"),
-        (LARGE.to("meta"), 10**6, AMD, 1, False, "plain"),
-        (LARGE, 10**6, AMD, 1, True, "summed"),
-        (LARGE, 10**6, AMD, 16, True, "plain"),
-        (LARGE, 10**6, Machine("", 10**9), 1, False, "packed"),
-        (LARGE, 10**6, INTEL, 1, False, "plain"),
-        (LARGE, 10**6, INTEL, 1, True, "plain"),
-        (LARGE, 10**6, INTEL, 16, False, "transposed"),
-        (SMALL, 10**6, INTEL, 16, False, "transposed"),
-        (torch.empty(MKL_BYTES // 4 // 64, 64), 10**8, INTEL, 16, False, "packed"),
-        (LARGE, 10**9, INTEL, 16, False, "plain"),
-        (LARGE.bfloat16().repeat(2, 1), 10**6, INTEL, 1, False, "packed"),
-        (LARGE.to("meta"), 10**6, INTEL, 16, False, "plain"),
+        (LARGE, 10**6, AMD, 1, "packed"),
+        (SMALL, 10**6, AMD, 1, "plain"),
+        (LARGE, 10**9, AMD, 1, "plain"),  # no room for copies
+        (LARGE.half(), 10**6, AMD, 1, "plain"),
+        (LARGE.to("meta"), 10**6, AMD, 1, "plain"),
+        (LARGE, 10**6, Machine("", 10**9), 1, "packed"),
+        (LARGE, 10**6, INTEL, 1, "plain"),
+        (LARGE, 10**6, INTEL, 16, "transposed"),
+        (SMALL, 10**6, INTEL, 16, "transposed"),
+        (torch.empty(MKL_BYTES // 4 // 64, 64), 10**8, INTEL, 16, "packed"),
+        (LARGE, 10**9, INTEL, 16, "plain"),
+        (LARGE.bfloat16().repeat(2, 1), 10**6, INTEL, 1, "packed"),
+        (LARGE.to("meta"), 10**6, INTEL, 16, "plain"),
     ],
 )
-def test_the_form_follows_from_shapes_and_the_machine_alone(monkeypatch, weight, total, machine, rows, compiled, form):
+def test_the_form_follows_from_shapes_and_the_machine_alone(monkeypatch, weight, total, machine, rows, form):
     monkeypatch.setattr(products, "can_pack", lambda: True)
-    assert choose_form(weight, total, machine, rows, compiled).name == form
+    assert choose_form(weight, total, machine, rows).name == form
     monkeypatch.setattr(products, "can_pack", lambda: False)
-    assert choose_form(weight, total, machine, rows, compiled).name == ("plain" if form == "packed" else form)
+    assert choose_form(weight, total, machine, rows).name == ("plain" if form == "packed" else form)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("activation", ["", "gelu", "relu2", "silu"])
-@pytest.mark.parametrize("name", ["packed", "summed", "transposed", "plain"])
+@pytest.mark.parametrize("name", ["packed", "transposed", "plain"])
 @torch.inference_mode()
 def test_every_form_is_the_same_product(name, activation, dtype):
     if name == "packed" and not products.can_pack():
@@ -306,6 +313,75 @@ def test_a_step_of_eight_bits_is_near_the_model_of_rounded_weights(kind):
     close(many.step([text[-1:]] * (INT8_ROWS + 1))[0, 0], wanted)
 
 
+# C code -------------------------------------------------------------------------------------------------------
+
+needs_c = pytest.mark.skipif(fused.obstacle(torch.empty(1)) is not None, reason="no C compiler here")
+
+
+@needs_c
+def test_the_c_code_and_its_caller_have_the_same_structs():
+    sizes = (ctypes.c_int64 * len(fused.STRUCTS)).in_dll(native.library(fused.SOURCE), "gptforge_sizes")
+    assert list(sizes) == [ctypes.sizeof(struct) for struct in fused.STRUCTS]
+
+
+@needs_c
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_c_code_writes_the_same_texts(kind):
+    """Several at once, past the end of the context, greedy and drawn."""
+    model = make(**KINDS[kind])
+    for cfg in (sampling(max_new_tokens=2 * BLOCK), sampling(temperature=1.0, num_samples=2)):
+        written = zip(*generate(model, prompts(3, seed=5), cfg, 1, how=How(step="fused")), strict=True)
+        assert list(map(list, written)) == [
+            text for prompt in prompts(3, seed=5) for text in cached(model, prompt, cfg, 1)
+        ]
+
+
+@needs_c
+@pytest.mark.parametrize("kind", KINDS)
+@torch.inference_mode()
+def test_the_c_code_reads_eight_bits(kind):
+    """Its activations are not rounded: it computes what the model of rounded weights does."""
+    model = make(**KINDS[kind], n_embd=36 if kind == "learned" else 32)
+    rounded = quantize(model)
+    decoder = FastDecoder(model, 2, model.cfg.block_size, rounded, step="fused")
+    for parameter in model.blocks.parameters():
+        if parameter.ndim == 2:
+            parameter.zero_()  # the model's own are not read
+    text = tokens(5)
+    found = [decoder.step([[token], [token]])[0, 0] for token in text][-1]
+    for name, parameter in model.named_parameters():
+        if name in rounded:
+            parameter.copy_(rounded[name].dequantized())
+    close(found, whole(model, text)[-1])
+
+
+@needs_c
+@torch.inference_mode()
+def test_threads_and_other_texts_change_no_bit_of_the_c_codes_logits():
+    model = make(n_embd=100, attention={"qk_norm": True})
+    text, logits = tokens(6), []
+    for threads, rows in ((1, 1), (2, 1), (3, 5), (1, 8)):
+        torch.set_num_threads(threads)
+        decoder = FastDecoder(model, rows, BLOCK, step="fused")
+        steps = [decoder.step([[token]] + [[3]] * (rows - 1))[0, 0] for token in text]
+        logits.append(torch.stack(steps))
+    torch.set_num_threads(1)
+    assert all(torch.equal(logits[0], other) for other in logits)
+
+
+@torch.inference_mode()
+def test_many_texts_are_left_to_torch(monkeypatch):
+    monkeypatch.setattr("gptforge.sampling.decode.FusedStep", None)  # must not be called
+    model = make()
+    decoder = FastDecoder(model, 9, BLOCK, step="fused")
+    close(decoder.step([[1]] * 9)[8, 0], whole(model, [1])[0])
+
+
+def test_what_the_c_code_has_no_types_for_is_said():
+    assert fused.obstacle(torch.empty(1, device="meta")) == "the C code is for a CPU, not for meta"
+    assert fused.obstacle(torch.empty(1, dtype=torch.float16)) == "the C code has no float16"
+
+
 # Compiled ----------------------------------------------------------------------------------------------------
 
 
@@ -314,7 +390,7 @@ def test_a_step_of_eight_bits_is_near_the_model_of_rounded_weights(kind):
 def test_a_compiled_step_writes_the_same_texts():
     """Of two models with the same shapes, for one compilation; past the end of the context."""
     warnings: list[str] = []
-    how = How(compiled=True, warn=warnings.append)
+    how = How(step="compiled", warn=warnings.append)
     cfg = sampling(max_new_tokens=2 * BLOCK)
     first, second = make(n_layer=1), make(n_layer=1)
     with torch.no_grad():
@@ -341,18 +417,21 @@ def test_when_compiling_fails_the_text_is_written_all_the_same(monkeypatch):
     monkeypatch.setattr(torch, "compile", compile_fails)
     warnings: list[str] = []
     model, cfg = make(), sampling()
-    texts = [ids[0] for ids in generate(model, [[1, 2]], cfg, 0, how=How(compiled=True, warn=warnings.append))]
+    texts = [ids[0] for ids in generate(model, [[1, 2]], cfg, 0, how=How(step="compiled", warn=warnings.append))]
     assert [texts] == cached(model, [1, 2], cfg)
     assert len(warnings) == 1 and "torch.compile failed" in warnings[0]
 
 
-def test_steps_are_compiled_only_if_asked_for_and_possible():
-    from gptforge.sampling import choose_compile
-
-    assert choose_compile(True, None).value is True
-    assert choose_compile(True, "no g++") == (Choice(False, "no g++"))
-    assert choose_compile(False, None) == Choice(False, "asked for")
-    assert choose_compile(None, None).value is False
+def test_which_step_is_taken(monkeypatch):
+    cpu, gpu = torch.empty(1), torch.empty(1, device="meta")  # stands for any device that is not a CPU
+    monkeypatch.setattr(fused, "obstacle", lambda weight: None)
+    assert [choose_step(asked, cpu, None).value for asked in (None, True, False)] == ["fused", "fused", "plain"]
+    monkeypatch.setattr(fused, "obstacle", lambda weight: "no C compiler")
+    assert choose_step(None, cpu, None) == Choice("plain", "no C compiler")
+    monkeypatch.setattr(compiling, "obstacle", lambda device, capability: None)
+    assert [choose_step(asked, gpu, (8, 0)).value for asked in (None, True, False)] == ["plain", "compiled", "plain"]
+    monkeypatch.setattr(compiling, "obstacle", lambda device, capability: "no triton")
+    assert choose_step(True, gpu, (8, 0)) == Choice("plain", "no triton")
 
 
 def test_a_batch_is_no_larger_than_memory_allows():

@@ -13,9 +13,9 @@ def run(cfg: SampleConfig, call: Call) -> int:
 
     import torch
 
-    from gptforge import compiling, runtime
+    from gptforge import runtime
     from gptforge.checkpoint import load_model
-    from gptforge.sampling import How, choose_compile, console, generate_text, quantize, rows_at_once
+    from gptforge.sampling import How, choose_step, console, generate_text, quantize, rows_at_once
 
     prompts = console.prompts(cfg)
     sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="replace")  # type: ignore[union-attr]
@@ -37,11 +37,10 @@ def run(cfg: SampleConfig, call: Call) -> int:
     int8 = quantize(model) if cfg.weights == "int8" else None
     weight = model.tok_emb.weight
     groups = list(console.batches(prompts, cfg, rows_at_once(model.cfg, weight.itemsize, machine.memory_of(device))))
-    obstacle = compiling.obstacle(device, machine.cuda_capability) if cfg.runtime.compile else None
-    compiled = choose_compile(cfg.runtime.compile, obstacle)
-    if cfg.runtime.compile and not compiled.value:
-        say(f"gptforge: warning: not compiled: {compiled.reason}")
-    how = How(int8, bool(compiled.value), warn=lambda text: say(f"gptforge: warning: {text}"))
+    step = choose_step(cfg.runtime.compile, weight, machine.cuda_capability)
+    if cfg.runtime.compile and step.value == "plain":
+        say(f"gptforge: warning: not compiled: {step.reason}")
+    how = How(int8, str(step.value), warn=lambda text: say(f"gptforge: warning: {text}"))
     facts = {"seed": cfg.seed, "step": loaded.step, "checkpoint": str(loaded.path)}
     for group in groups:
         growing = generate_text(model, loaded.tokenizer, group, cfg.sample, cfg.seed, how)

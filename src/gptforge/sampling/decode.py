@@ -19,6 +19,7 @@ from gptforge.model.attention import Attention
 from gptforge.model.parts import MLP, Dropout, Linear, RMSNorm
 from gptforge.model.transformer import Block
 from gptforge.runtime import available_memory, cpu_vendor
+from gptforge.sampling.fused import MOST_TEXTS, FusedStep
 from gptforge.sampling.products import FORMS, INT8_ROWS, Machine, Product, choose_form, int8, rotation, swapped
 from gptforge.sampling.quantize import Quantized
 
@@ -122,9 +123,10 @@ class FastDecoder:
     Position p of a row is place p of its part of the cache, so rows of different lengths stand in
     one batch without padding before them; what lies behind a row's end is masked.
 
-    `compiled` has steps of one token compiled as a whole. Their shapes never change: all places of
-    the cache are read, positions are a tensor. `warn` is told when that fails, and steps are then
-    taken without it. `new_tokens` is how many tokens a step mostly adds to a row.
+    `step` is how one new token a row is computed. "plain": by torch. "fused": by C code, for a few rows on a CPU.
+    "compiled": by what torch.compile makes of it, in shapes that never change: all places of the cache are read,
+    positions are a tensor; `warn` is told when that fails, and steps are then plain.
+    `new_tokens` is how many tokens a step mostly adds to a row.
     """
 
     def __init__(
@@ -133,7 +135,7 @@ class FastDecoder:
         rows: int,
         max_len: int,
         int8: Mapping[str, Quantized] | None = None,
-        compiled: bool = False,
+        step: str = "plain",
         warn: Callable[[str], object] = print,
         new_tokens: int = 1,
     ) -> None:
@@ -156,17 +158,17 @@ class FastDecoder:
         turned = cfg.n_head + cfg.n_kv_head
         self._turning = (torch.arange(turned + cfg.n_kv_head, device=self._device) < turned)[:, None]
         self._step_of_one = self._eager
-        if compiled:
+        if step == "compiled":
             compiling.use_cache()
-            self._weights_to_compile = self._read(compiled=True)
+            self._weights  # noqa: B018 -- taken now: what is compiled must not look at the machine
             fixed = torch.compile(self._fixed, dynamic=False, fullgraph=True)
             self._step_of_one = compiling.guarded(fixed, self._eager, warn)
+        elif step == "fused" and rows <= MOST_TEXTS[weight.dtype]:
+            fused = FusedStep(model, max_len, self._int8)
+            self._step_of_one = lambda tokens, positions: fused(tokens, positions, self._kv)
 
     @cached_property
     def _weights(self) -> Weights:
-        return self._read(compiled=False)
-
-    def _read(self, compiled: bool) -> Weights:
         model = self._model
         names = {id(module): f"{name}.weight" for name, module in model.named_modules()}
         total, machine = sum(p.nbytes for p in model.parameters()), Machine(cpu_vendor(), available_memory())
@@ -178,8 +180,8 @@ class FastDecoder:
             weight, bias = weight.detach(), None if bias is None else bias.detach()
             rounded = self._int8.get(names[id(module)])
             if rounded is not None and rows <= INT8_ROWS and weight.device.type == "cpu":
-                return int8(rounded, bias, compiled)
-            form = choose_form(weight, total, machine, rows, compiled)
+                return int8(rounded, bias)
+            form = choose_form(weight, total, machine, rows)
             return FORMS[form.name](weight, bias, rows)
 
         def layer(block: nn.Module) -> Layer:
@@ -230,20 +232,20 @@ class FastDecoder:
         window = self._cfg.attention.window
         all_seen = tokens.size(1) == 1 and even and (window is None or window >= end)
         place = self._place(positions, end, first if even else None, masked=not all_seen)
-        return self._forward(tokens, place, self._weights)
+        return self._forward(tokens, place)
 
     def _fixed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """The same in shapes that never change, to be compiled."""
         place = self._place(positions, self._max_len, None, masked=True)
-        return self._forward(tokens, place, self._weights_to_compile)
+        return self._forward(tokens, place)
 
-    def _forward(self, tokens: Tensor, place: Place, weights: Weights) -> Tensor:
+    def _forward(self, tokens: Tensor, place: Place) -> Tensor:
         x = F.embedding(tokens.view(-1), self._model.tok_emb.weight)
         if self._model.pos_emb is not None:
             x = x + F.embedding(place.positions.view(-1), self._model.pos_emb.weight)
-        for n, layer in enumerate(weights.layers):
+        for n, layer in enumerate(self._weights.layers):
             x = self._block(x, layer, self._kv[n], place)
-        logits = weights.head(self._final_norm(x), "", None).float().view(*tokens.shape, -1)
+        logits = self._weights.head(self._final_norm(x), "", None).float().view(*tokens.shape, -1)
         cap = self._cfg.logit_softcap
         return logits if cap is None else cap * torch.tanh(logits / cap)
 

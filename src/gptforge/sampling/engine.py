@@ -56,7 +56,7 @@ def generate(
             seen[list(new), list(new.values())] = True
         left = [at for at, n in enumerate(going) if n not in ended]
         # The cache is copied for it, so not for every row that ends; what is compiled is so for a number of rows
-        if 2 * len(left) <= len(going) and not how.compiled:
+        if 2 * len(left) <= len(going) and how.step != "compiled":
             decoder.keep(left)
             going = [going[at] for at in left]
             full = {at for at, n in enumerate(left) if n in full}
@@ -66,12 +66,12 @@ def generate(
 def new_decoder(model: Transformer, contexts: Sequence[int], cfg: SamplingConfig, how: How) -> Decoder:
     """The decoder for rows whose contexts have these lengths."""
     max_len = max(contexts) + cfg.max_new_tokens
-    if how.compiled:  # few different lengths, so that what is compiled is found again
+    if how.step == "compiled":  # few different lengths, so that what is compiled is found again
         max_len = max(256, 2 ** (max_len - 1).bit_length())
     max_len = min(model.cfg.block_size, max_len)
     if obstacle(model):
         return PlainDecoder(model, len(contexts), max_len)
-    return FastDecoder(model, len(contexts), max_len, how.int8, how.compiled, how.warn, 1 + (cfg.lookup or 0))
+    return FastDecoder(model, len(contexts), max_len, how.int8, how.step, how.warn, 1 + (cfg.lookup or 0))
 
 
 def generate_text(

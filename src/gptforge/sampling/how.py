@@ -1,4 +1,4 @@
-"""How texts are computed: compiled or not, with which weights, how many at once; each with its reason.
+"""How texts are computed: by which step, with which weights, how many at once; each with its reason.
 
 Knows sizes and the machine's memory; not the model's insides, nor text.
 """
@@ -7,8 +7,12 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from torch import Tensor
+
+from gptforge import compiling
 from gptforge.config import ModelConfig
 from gptforge.runtime import Choice
+from gptforge.sampling import fused
 from gptforge.sampling.quantize import Quantized
 
 MOST_ROWS = 64
@@ -17,23 +21,27 @@ CACHE_SHARE = 0.25  # of the free memory, for keys and values
 
 @dataclass(frozen=True)
 class How:
-    """From which weights steps are computed (those of `quantize`, or None), whether compiled, and who is warned."""
+    """From which weights steps are computed (those of `quantize`, or None), by which step, and who is warned."""
 
     int8: Mapping[str, Quantized] | None = None
-    compiled: bool = False
+    step: str = "plain"  # or fused, compiled: as in FastDecoder
     warn: Callable[[str], object] = warnings.warn
 
 
-def choose_compile(asked: bool | None, obstacle: str | None) -> Choice:
-    """Whether steps are compiled. `obstacle` is what keeps torch.compile from working here, if anything.
+def choose_step(asked: bool | None, weight: Tensor, capability: tuple[int, int] | None) -> Choice:
+    """The step for a model with such weights: `asked` is runtime.compile, `capability` that of a GPU.
 
-    Only if asked for: compiling takes 10 to 60 s, and a step of 10.7 M float32 weights, which is bound by calls if any
-    is, became 5 % faster by it.
+    On a CPU C code, which is compiled in a second. torch.compile takes 10 to 60 s, so only if asked for.
     """
+    if asked is False:
+        return Choice("plain", "asked for")
+    if weight.device.type == "cpu":
+        found = fused.obstacle(weight)
+        return Choice("plain", found) if found else Choice("fused", "one call of C code a token")
     if not asked:
-        reason = "asked for" if asked is False else "steps without it are as fast, and at once"
-        return Choice(False, reason)
-    return Choice(False, obstacle) if obstacle else Choice(True, "asked for")
+        return Choice("plain", "compiling takes longer than most texts")
+    found = compiling.obstacle(weight.device.type, capability)
+    return Choice("plain", found) if found else Choice("compiled", "asked for")
 
 
 def rows_at_once(cfg: ModelConfig, element_bytes: int, free_bytes: int) -> int:

@@ -25,7 +25,6 @@ FUSED = {"": ("none", ""), "gelu": ("gelu", "tanh"), "silu": ("swish", "")}  # a
 PACK_BYTES = 2**19  # below, a weight stays in the cache of a core, and the 15 us that a packed call takes cost more
 PACK_SHARE = 0.5  # of the free memory that copies of the weights may take
 INT8_ROWS = 4  # rows up to which eight bits are read faster; beyond, the time goes into multiplying
-SUMMED_ROWS = 4  # rows up to which a compiled multiply-and-sum is read faster than a matrix product
 # torch's float32 products on a CPU are those of MKL, which are as fast as memory on Intel's own and slow on others
 MKL_ROWS = 2  # up to which it reads a weight as it lies as fast as any copy
 MKL_BYTES = 2**22  # of a weight up to which more rows are best multiplied by its transpose; above, by oneDNN's layout
@@ -45,20 +44,16 @@ class Form(NamedTuple):
     reason: str
 
 
-def choose_form(weight: Tensor, total_bytes: int, machine: Machine, rows: int, compiled: bool) -> Form:
+def choose_form(weight: Tensor, total_bytes: int, machine: Machine, rows: int) -> Form:
     """The form for a weight (out, in) of a model whose weights are `total_bytes`, and so many rows.
 
     It depends on shapes and the machine alone, never on a measurement: the same text must come out each time.
     benchmarks/kernels.py measures what it gives.
     """
     mkl = machine.cpu_vendor == "GenuineIntel" and weight.dtype == torch.float32 and weight.device.type == "cpu"
-    if compiled and rows > SUMMED_ROWS:
-        return Form("plain", f"compiled, and more than {SUMMED_ROWS} rows")
-    if compiled and not mkl:
-        return Form("summed", f"compiled, and no more than {SUMMED_ROWS} rows")
     if weight.device.type != "cpu":
         return Form("plain", "not on a CPU")
-    if mkl and (compiled or rows <= MKL_ROWS):
+    if mkl and rows <= MKL_ROWS:
         return Form("plain", "MKL reads it as fast as the memory of an Intel CPU allows")
     if total_bytes > PACK_SHARE * machine.free:
         return Form("plain", "copies of the weights would take more than half of the free memory")
@@ -111,29 +106,12 @@ def packed(weight: Tensor, bias: Tensor | None, rows: int) -> Product:
     return product
 
 
-def summed(weight: Tensor, bias: Tensor | None, rows: int) -> Product:
-    """Multiply and sum in float32, which a compiler makes one loop of that reads the weight as it lies."""
-
-    def product(x: Tensor, activation: str, add: Tensor | None) -> Tensor:
-        y = (weight.float() * x.float()[:, None, :]).sum(-1)
-        if bias is not None:
-            y = y + bias.float()
-        y = ACTIVATIONS[activation](y).to(x.dtype)
-        return y if add is None else y + add
-
-    return product
-
-
-def int8(weight: Quantized, bias: Tensor | None, compiled: bool) -> Product:
+def int8(weight: Quantized, bias: Tensor | None) -> Product:
     """Eight-bit weights (out, in) times rows; each output has its own scale."""
     scales = weight.scales.bfloat16()
 
     def product(x: Tensor, activation: str, add: Tensor | None) -> Tensor:
-        if compiled:
-            y = (weight.values.float() * x.float()[:, None, :]).sum(-1) * weight.scales
-        else:
-            y = torch.ops.aten._weight_int8pack_mm(x.bfloat16(), weight.values, scales)  # slow for float32
-        y = y.to(x.dtype)
+        y = torch.ops.aten._weight_int8pack_mm(x.bfloat16(), weight.values, scales).to(x.dtype)  # slow for float32
         if bias is not None:
             y = y + bias
         y = ACTIVATIONS[activation](y)
@@ -146,7 +124,6 @@ FORMS: dict[str, Callable[[Tensor, Tensor | None, int], Product]] = {
     "plain": plain,
     "transposed": transposed,
     "packed": packed,
-    "summed": summed,
 }
 
 
