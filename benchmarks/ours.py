@@ -27,7 +27,7 @@ from gptforge.logs import open_sinks
 from gptforge.model import Transformer
 from gptforge.model.cost import count_parameters, flops_per_token
 from gptforge.runs import Call, Run
-from gptforge.sampling import How, generate, quantize
+from gptforge.sampling import How, choose_step, generate, quantize
 from gptforge.tokenizers import Tokenizer
 from gptforge.tokenizers.base import id_dtype
 from gptforge.train.parts import build_parts
@@ -165,11 +165,12 @@ def sampling(
     batch: int = 1,
     temperature: float = 0.0,
     int8: bool = False,
-    step: str = "fused",
+    compile: bool | None = None,
 ) -> Subject:
     """A unit is one token of each of `batch` texts that begin with one token."""
     model = built(words, vocab_size, dtype)
-    how = How(quantize(model) if int8 else None, step)
+    step = choose_step(compile, model.tok_emb.weight, None)
+    how = How(quantize(model) if int8 else None, str(step.value))
     read = bytes_read(model.cfg, vocab_size, dtype)
     return Subject(lambda n: written(model, n, batch, temperature, how), {"bytes_a_token": read})
 

@@ -184,10 +184,9 @@ def test_ways_to_be_faster(capsys):
     assert small.gptforge("sample", *SHORT, "prompt=the", "weights=int3") == 2
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_without_a_compiler_the_text_is_written_and_the_reason_said(capsys, monkeypatch):
     plain = sampled(capsys, "prompt=the")
-    monkeypatch.setattr("gptforge.compiling.obstacle", lambda device, capability: "there is no compiler")
+    monkeypatch.setattr("gptforge.sampling.fused.obstacle", lambda weight: "there is no compiler")
     assert small.gptforge("sample", *SHORT, "prompt=the", "runtime.compile=true") == 0
     said = capsys.readouterr()
     assert said.out == plain

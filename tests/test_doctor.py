@@ -20,7 +20,7 @@ def found():
 def test_every_part_of_the_machine_has_a_line():
     names = ["gptforge", "host", "cpu", "memory", "python", "torch", "hydra", "device", "bfloat16", "compiler"]
     report = found()
-    assert set(names) | {"disk here", "disk cache", "cache", "temporary", "terminal"} == set(report)
+    assert set(names) | {"C compiler", "disk here", "disk cache", "cache", "temporary", "terminal"} == set(report)
     for check in report.values():
         assert check.value
         assert check.ok == (not check.advice)
@@ -42,11 +42,14 @@ def test_what_is_missing_comes_with_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("GPTFORGE_CACHE", str(file / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: SimpleNamespace(free=10**6))
     report = found()
     assert "GPTFORGE_CACHE=" in report["cache"].advice
     assert "does not work on" in report["compiler"].value
     assert "needs" in report["compiler"].advice
+    assert report["C compiler"].value.startswith("none (no C compiler")
+    assert "install gcc" in report["C compiler"].advice
     assert "make room" in report["disk here"].advice
 
 

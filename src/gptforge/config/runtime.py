@@ -18,7 +18,11 @@ class RuntimeConfig:
         resume=Resume.UNLESS_ALLOWED,
         choices=("float32", "bfloat16"),
     )
-    compile: bool | None = key(None, "torch.compile; null: for trainings that are long enough", resume=Resume.ALLOW)
+    compile: bool | None = key(
+        None,
+        "torch.compile, null: for trainings that are long enough; sample on a CPU: C code, null: where it compiles",
+        resume=Resume.ALLOW,
+    )
     threads: int | None = key(None, "CPU threads; null: one a core", resume=Resume.ALLOW, ge=1)
     allocator: bool | None = key(
         None, "keep freed memory instead of returning it; null: with glibc", resume=Resume.FREE
