@@ -369,6 +369,14 @@ def test_threads_and_other_texts_change_no_bit_of_the_c_codes_logits():
     assert all(torch.equal(logits[0], other) for other in logits)
 
 
+@needs_c
+def test_the_c_code_refuses_a_token_that_is_not_there():
+    decoder = FastDecoder(make(), 2, BLOCK, step="fused")
+    for token in (VOCAB, -1):
+        with pytest.raises(IndexError, match=f"{token}.*the model has {VOCAB}"):
+            decoder.step([[1], [token]])
+
+
 @torch.inference_mode()
 def test_many_texts_are_left_to_torch(monkeypatch):
     monkeypatch.setattr("gptforge.sampling.decode.FusedStep", None)  # must not be called

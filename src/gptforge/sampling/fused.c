@@ -339,7 +339,11 @@ static void all_layers(const Model *m, const Step *s) {
         }
 }
 
-void gptforge_step(const Model *m, const Step *s) {
+/* 0, or 1 if a token is none of the vocabulary: then nothing has been computed. */
+int gptforge_step(const Model *m, const Step *s) {
+    for (int64_t t = 0; t < s->texts; t++)
+        if (s->tokens[t] < 0 || s->tokens[t] >= m->tok_emb.rows) return 1;
 #pragma omp parallel num_threads(s->threads)
     all_layers(m, s);
+    return 0;
 }

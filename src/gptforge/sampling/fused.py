@@ -102,14 +102,15 @@ class FusedStep:
         """Logits (B, 1, V) in float32 after one new token of each text: tokens and positions (B, 1) in int64.
 
         `cache` has for each layer the keys and values (2, B, n_kv_head, max_len, head_dim); the new ones are
-        written into it.
+        written into it. Raises IndexError for a token that the model does not have.
         """
         if cache is not self._cache:
             self._make_room(cache)
         logits = torch.empty(*tokens.shape, self._vocab_size)
         step = self._step
         step.tokens, step.positions, step.logits = tokens.data_ptr(), positions.data_ptr(), logits.data_ptr()
-        self._call(ctypes.byref(self._model), ctypes.byref(step))
+        if self._call(ctypes.byref(self._model), ctypes.byref(step)):
+            raise IndexError(f"tokens {tokens.flatten().tolist()}: the model has {self._vocab_size}")
         return logits
 
     def _make_room(self, cache: Sequence[Tensor]) -> None:
