@@ -381,8 +381,8 @@ def test_the_c_code_refuses_a_token_that_is_not_there():
 def test_many_texts_are_left_to_torch(monkeypatch):
     monkeypatch.setattr("gptforge.sampling.decode.FusedStep", None)  # must not be called
     model = make()
-    decoder = FastDecoder(model, 9, BLOCK, step="fused")
-    close(decoder.step([[1]] * 9)[8, 0], whole(model, [1])[0])
+    decoder = FastDecoder(model, 17, BLOCK, step="fused")
+    close(decoder.step([[1]] * 17)[16, 0], whole(model, [1])[0])
 
 
 def test_what_the_c_code_has_no_types_for_is_said():

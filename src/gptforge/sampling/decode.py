@@ -163,7 +163,7 @@ class FastDecoder:
             self._weights  # noqa: B018 -- taken now: what is compiled must not look at the machine
             fixed = torch.compile(self._fixed, dynamic=False, fullgraph=True)
             self._step_of_one = compiling.guarded(fixed, self._eager, warn)
-        elif step == "fused" and rows <= MOST_TEXTS[weight.dtype]:
+        elif step == "fused" and rows <= MOST_TEXTS:
             fused = FusedStep(model, max_len, self._int8)
             self._step_of_one = lambda tokens, positions: fused(tokens, positions, self._kv)
 

@@ -95,7 +95,7 @@ INLINE const void *from(const void *values, int64_t at, int64_t type) {
 /* e^x in a form that compilers make vector instructions of: 2^n times a polynomial, with the constants of Cephes'
    expf. fmaf, because the two steps to the remainder must not be put together. */
 INLINE float exponential(float x) {
-    x = fminf(fmaxf(x, -87.0f), 88.0f);
+    x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
     float n = floorf(x * 1.44269504f + 0.5f);
     float r = fmaf(n, 2.12194440e-4f, fmaf(n, -0.693359375f, x));
     float p = 1.9875691500e-4f;
@@ -227,16 +227,19 @@ INLINE void look(
     const float *q, const void *k, const void *v, int64_t seen, int64_t n, float *p, float *y, int64_t type
 ) {
     float scale = 1.0f / sqrtf((float)n), top = -INFINITY, sum = 0;
-    for (int64_t s = 0; s < seen; s++) {
-        p[s] = scale * dot(from(k, s * n, type), q, n, type);
-        top = fmaxf(top, p[s]);
-    }
-    for (int64_t s = 0; s < seen; s++) sum += p[s] = exponential(p[s] - top);
+    int64_t s = 0;
+    for (; s + ROWS <= seen; s += ROWS) tile(from(k, s * n, type), q, n, p + s, 0, ROWS, 1, type);
+    for (; s < seen; s++) p[s] = dot(from(k, s * n, type), q, n, type);
+    for (s = 0; s < seen; s++) top = p[s] > top ? p[s] : top;
+    for (s = 0; s < seen; s++) sum += p[s] = exponential(scale * (p[s] - top));
+    for (s = 0; s < seen; s++) p[s] /= sum;
     memset(y, 0, n * sizeof *y);
-    for (int64_t s = 0; s < seen; s++) {
-        float weight = p[s] / sum;
-        for (int64_t i = 0; i < n; i++) y[i] += weight * get(v, s * n + i, type);
-    }
+    for (s = 0; s + 4 <= seen; s += 4)
+        for (int64_t i = 0; i < n; i++)
+            y[i] += p[s] * get(v, s * n + i, type) + p[s + 1] * get(v, (s + 1) * n + i, type)
+                  + p[s + 2] * get(v, (s + 2) * n + i, type) + p[s + 3] * get(v, (s + 3) * n + i, type);
+    for (; s < seen; s++)
+        for (int64_t i = 0; i < n; i++) y[i] += p[s] * get(v, s * n + i, type);
 }
 
 /* Attention for this thread's share of all (text, key head): writes the new token's key and value, then looks. */
