@@ -40,7 +40,7 @@ def test_the_wheel_holds_all_that_is_needed_and_nothing_else(wheel):
         assert f"gptforge/conf/{path.relative_to(ROOT / 'conf').as_posix()}" in names
     for path in (ROOT / "src").rglob("*.py"):
         assert path.relative_to(ROOT / "src").as_posix() in names
-    assert "gptforge/py.typed" in names
+    assert {"gptforge/py.typed", "gptforge/sampling/fused.c"} <= set(names)
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"gptforge", "hydra_plugins"}
     assert not any("__pycache__" in name or name.startswith("tests") for name in names)
