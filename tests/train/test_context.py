@@ -4,8 +4,12 @@ import pytest
 import torch
 
 import small
+from gptforge.config import TrainConfig
+from gptforge.config.schema import build
 from gptforge.data.loader import TrainLoader
+from gptforge.runtime import Machine, choose
 from gptforge.train.context import lengths, pieces_at
+from gptforge.train.decisions import decide
 
 
 @pytest.mark.parametrize(
@@ -25,6 +29,22 @@ def test_lengths_are_those_of_the_pieces():
     assert lengths(7, 256) == [64, 128, 256]
     assert lengths(7, 10) == [3, 5, 10]
     assert lengths(0, 10) == [10]
+
+
+@pytest.mark.parametrize(
+    ("length", "warmup"),
+    [
+        *[({"steps": 500}, 100), ({"steps": 501}, 0), ({"epochs": 1.0}, 100), ({}, 0)],
+        *[({"time": "20s"}, 100), ({"time": "1h"}, 0)],  # by estimate: on two cores a step takes a tenth of a second
+        *[({"steps": 5000, "context_warmup": 7}, 7), ({"steps": 5, "context_warmup": 0}, 0)],
+    ],
+)
+def test_short_runs_begin_with_short_sequences(length, warmup):
+    cfg = build(TrainConfig, {"train": length})
+    machine = Machine(("cpu",), "", None, 2, 10**10, "a laptop")
+    d = decide(cfg, choose(cfg.runtime, machine), machine, 65, 200, 1000, None)
+    assert d.context_warmup.value == warmup
+    assert d.to_dict()["context_warmup"]["reason"]
 
 
 @pytest.mark.parametrize("warmup", [0, 2, 100])

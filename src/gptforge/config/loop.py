@@ -43,9 +43,9 @@ class LoopConfig:
     grad_accum: int | None = key(
         None, "micro-batches of a process in one optimizer step; null: follows", resume=Resume.ALLOW, ge=1
     )
-    context_warmup: int = key(
-        100,
-        "steps with shorter sequences: a quarter of block_size, then half (at most half the run); 0: none",
+    context_warmup: int | None = key(
+        None,
+        "steps with shorter sequences (a quarter of block_size, then half); 0: none; null: 100 in runs of up to 500",
         resume=TRAJECTORY,
         ge=0,
     )

@@ -15,7 +15,7 @@ from gptforge.config.units import duration, shown_bytes
 from gptforge.errors import ResourceError
 from gptforge.model.cost import training_memory
 from gptforge.runtime import Choice, Machine, Runtime
-from gptforge.train.repay import compile_choice
+from gptforge.train.repay import compile_choice, run_seconds
 
 DEFAULT_STEPS = 2000
 EVALUATIONS = 10  # in a run at most, where eval.every is not set
@@ -23,6 +23,8 @@ LEAST_EVALUATIONS = 2
 EVALUATION_SHARE = 0.05  # of the training's arithmetic, the most that evaluations take, but for the least
 FORWARD = 1 / 3  # what evaluating a token costs of learning it: no backward pass
 RECORDS = 200  # in a run, where log.every is not set
+CONTEXT_WARMUP = 100  # steps; runs of 150 gain by it, those of 600 hardly, those of 2,000 lose (docs/experiments.md)
+SHORT = 500  # steps of a run that begins with short sequences
 MEMORY_SHARE = 0.7  # of what is free, for the estimate is one
 MACHINE_KEYS = ("device", "dtype", "compile", "threads", "tf32", "micro_batch_size")
 SHARED_KEYS = ("threads", "micro_batch_size")  # what other processes of the run leave to this one
@@ -37,6 +39,7 @@ class Decisions:
     micro_batch_size: Choice
     steps: Choice
     warmup_steps: Choice
+    context_warmup: Choice
     eval_every: Choice
     checkpoint_every: Choice
     log_every: Choice
@@ -47,8 +50,9 @@ class Decisions:
         named = {"device": self.runtime.device, "dtype": self.runtime.dtype, "compile": self.runtime.compile}
         named |= {"allocator": self.runtime.allocator, "tf32": self.runtime.tf32}
         named |= {"threads": self.runtime.threads, "micro_batch_size": self.micro_batch_size, "steps": self.steps}
-        named |= {"warmup_steps": self.warmup_steps, "eval_every": self.eval_every}
-        named |= {"checkpoint_every": self.checkpoint_every, "log_every": self.log_every, "processes": self.processes}
+        named |= {"warmup_steps": self.warmup_steps, "context_warmup": self.context_warmup}
+        named |= {"eval_every": self.eval_every, "checkpoint_every": self.checkpoint_every}
+        named |= {"log_every": self.log_every, "processes": self.processes}
         return {name: {"value": c.value, "reason": c.reason} for name, c in named.items()}
 
 
@@ -98,6 +102,7 @@ def decide(
     else:
         records = Choice(max(1, n // RECORDS) if n else 10, f"about {RECORDS} in a run" if n else "every 10 steps")
     seconds = duration(loop.time) if loop.time else None
+    expected = n or (seconds or 0.0) / run_seconds(cfg, runtime, machine, vocab_size, 1)
     if runtime.compile.value is None:
         runtime = replace(runtime, compile=compile_choice(cfg, runtime, machine, vocab_size, n, seconds))
     return Decisions(
@@ -105,6 +110,7 @@ def decide(
         micro_batch_size=micro or micro_batch_size(cfg, runtime, machine, vocab_size, processes),
         steps=steps,
         warmup_steps=Choice(warmup, "schedule.warmup_steps, at most a tenth of the run"),
+        context_warmup=context_warmup(loop.context_warmup, expected),
         eval_every=every,
         checkpoint_every=saves,
         log_every=records,
@@ -147,6 +153,15 @@ def length(cfg: TrainConfig, windows_per_epoch: int) -> Choice:
         per_step = loop.batch_size * cfg.model.block_size
         return Choice(math.ceil(loop.tokens / per_step), f"{loop.tokens:,} tokens, {per_step:,} a step")
     return Choice(DEFAULT_STEPS, "the default length")
+
+
+def context_warmup(asked: int | None, steps: float) -> Choice:
+    """How many steps learn from shorter sequences, in a run of so many (by estimate in a run of fixed time)."""
+    if asked is not None:
+        return Choice(asked, "asked for")
+    if steps > SHORT:
+        return Choice(0, f"only runs of up to {SHORT} steps gain by it")
+    return Choice(CONTEXT_WARMUP, f"a run of {SHORT} steps at most")
 
 
 def micro_batch_size(

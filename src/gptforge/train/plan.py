@@ -36,6 +36,7 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
     parameters = sum(p.numel() for p in parts.model.parameters())
     steps = int(d.steps.value) if d.steps.value is not None else None
     per_step = cfg.train.batch_size * cfg.model.block_size
+    warmup = int(d.context_warmup.value or 0)
     micro, processes = int(d.micro_batch_size.value or 1), int(d.processes.value or 1)
     device, dtype = str(d.runtime.device.value), str(d.runtime.dtype.value)
     memory = sum(training_memory(cfg.model, vocab, micro, dtype, device).values())
@@ -45,7 +46,7 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
         ("data", f"{data.manifest['label']}: {len(data.train):,} + {len(data.val):,} tokens", "training + validation"),
         ("tokenizer", f"{parts.tokenizer.kind}, {vocab} tokens", "tokenizer.kind"),
         ("model", f"{choices.get('model', '')} {shown_count(parameters)} parameters".strip(), shape),
-        ("context", f"{cfg.model.block_size} tokens", _context(cfg, steps)),
+        ("context", f"{cfg.model.block_size} tokens", _context(cfg.model.block_size, warmup, steps)),
         ("length", f"{steps:,} steps" if steps else f"{cfg.train.time}", d.steps.reason),
         (
             "batch",
@@ -75,12 +76,13 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
     return Plan("what will run, and why", rows, run_dir)
 
 
-def _context(cfg: TrainConfig, steps: int | None) -> str:
-    *short, _ = lengths(cfg.train.context_warmup, cfg.model.block_size)
+def _context(block_size: int, warmup: int, steps: int | None) -> str:
+    """Which shorter sequences a run begins with."""
+    *short, _ = lengths(warmup, block_size)
     first = ", then ".join(map(str, short))
     if not short:
         return "model.block_size"
-    return f"{first} in the first {min(cfg.train.context_warmup, -(-(steps or math.inf) // 2)):.0f} steps"
+    return f"{first} in the first {min(warmup, -(-(steps or math.inf) // 2)):.0f} steps"
 
 
 def _free(parts: Parts, processes: int) -> str:

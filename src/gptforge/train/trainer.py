@@ -188,7 +188,7 @@ class Trainer:
         return total
 
     def _pieces(self) -> int:
-        return pieces_at(self.cfg.train.context_warmup, self.state.step, self.state.progress)
+        return pieces_at(int(self.decisions.context_warmup.value or 0), self.state.step, self.state.progress)
 
     def _go_on_uncompiled(self, error: BaseException) -> None:
         """Takes note that compiling failed; a signal that reached the compiler too only stops the run."""
