@@ -9,7 +9,7 @@ from gptforge.config.schema import build
 from gptforge.data.loader import TrainLoader
 from gptforge.runtime import Machine, choose
 from gptforge.train.context import lengths, pieces_at
-from gptforge.train.decisions import decide
+from gptforge.train.decisions import as_before, decide
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,24 @@ def test_lengths_are_those_of_the_pieces():
 def test_short_runs_begin_with_short_sequences(length, warmup):
     cfg = build(TrainConfig, {"train": length})
     machine = Machine(("cpu",), "", None, 2, 10**10, "a laptop")
-    d = decide(cfg, choose(cfg.runtime, machine), machine, 65, 200, 1000, None)
+    d = decide(cfg, choose(cfg.runtime, machine), machine, 65, 200, 1000, {})
     assert d.context_warmup.value == warmup
     assert d.to_dict()["context_warmup"]["reason"]
+
+
+def test_a_run_keeps_its_short_sequences_on_a_faster_machine_and_when_it_becomes_longer():
+    slow, fast = (Machine(("cpu",), "", None, cores, 10**10, "a CPU") for cores in (1, 32))
+    cfg = build(TrainConfig, {"train": {"time": "20s"}})
+    began = decide(cfg, choose(cfg.runtime, slow), slow, 65, 200, 1000, {}).to_dict()
+    assert began["context_warmup"]["value"] == 100
+    assert decide(cfg, choose(cfg.runtime, fast), fast, 65, 200, 1000, {}).context_warmup.value == 0
+    for length in ({"time": "20s"}, {"time": "5h"}):
+        cfg = build(TrainConfig, {"train": length})
+        kept = as_before(cfg, began | {"device": {"value": "cuda", "reason": ""}}, fast)
+        assert kept.keys() == {"context_warmup"}
+        assert decide(cfg, choose(cfg.runtime, fast), fast, 65, 200, 1000, kept).context_warmup.value == 100
+    asked = build(TrainConfig, {"train": {"context_warmup": 0}})
+    assert "context_warmup" not in as_before(asked, began, slow)
 
 
 @pytest.mark.parametrize("warmup", [0, 2, 100])

@@ -64,20 +64,20 @@ def test_it_is_settled_once_and_kept(own_folder):
     )
     open_ = choose(cfg.runtime, CPU)
     assert open_.compile.value is None
-    decisions = decide(cfg, open_, CPU, 65, 100, 1000, None)
+    decisions = decide(cfg, open_, CPU, 65, 100, 1000, {})
     assert decisions.runtime.compile.value is True
     asked = choose(build(RuntimeConfig, {"compile": False}), CPU)
-    assert decide(cfg, asked, CPU, 65, 100, 1000, None).runtime.compile == Choice(False, "asked for")
+    assert decide(cfg, asked, CPU, 65, 100, 1000, {}).runtime.compile == Choice(False, "asked for")
     gave_up = uncompiled(decisions, "no g++").to_dict()
     assert gave_up["compile"] == {"value": False, "reason": "compiling failed: no g++"}
     kept = as_before(cfg, gave_up, CPU)
-    again = decide(cfg, dataclasses.replace(open_, compile=kept["compile"]), CPU, 65, 100, 1000, None)
+    again = decide(cfg, dataclasses.replace(open_, compile=kept["compile"]), CPU, 65, 100, 1000, {})
     assert again.runtime.compile.value is False
 
 
 def test_decisions_of_an_older_gptforge_are_taken_over():
     cfg = small.config(runtime__threads=None, train__grad_accum=None)
-    saved = decide(cfg, choose(cfg.runtime, CPU), CPU, 65, 100, 1000, None).to_dict()
+    saved = decide(cfg, choose(cfg.runtime, CPU), CPU, 65, 100, 1000, {}).to_dict()
     del saved["tf32"]
     assert "tf32" not in as_before(cfg, saved, CPU)
     assert as_before(cfg, saved, CPU)["threads"].value == 2

@@ -346,7 +346,7 @@ def test_an_epoch_sees_every_window_once():
 def test_decisions_of_a_run_of_steps():
     cfg = small.config(train__steps=1000, eval__every=None, log__every=None, checkpoint__every=None)
     parts, _ = build_parts(cfg)
-    d = decide(cfg, parts.decisions.runtime, parts.machine, 27, 100, 50, None)
+    d = decide(cfg, parts.decisions.runtime, parts.machine, 27, 100, 50, {})
     assert (d.eval_every.value, d.checkpoint_every.value, d.log_every.value) == (100, 100, 5)
     assert d.warmup_steps.value == min(cfg.schedule.warmup_steps, 100)
 

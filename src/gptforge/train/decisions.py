@@ -27,6 +27,7 @@ CONTEXT_WARMUP = 100  # steps; runs of 150 gain by it, those of 600 hardly, thos
 SHORT = 500  # steps of a run that begins with short sequences
 MEMORY_SHARE = 0.7  # of what is free, for the estimate is one
 MACHINE_KEYS = ("device", "dtype", "compile", "threads", "tf32", "micro_batch_size")
+LOOP_KEYS = ("micro_batch_size", "context_warmup")  # of what a run keeps, what is no part of Runtime
 SHARED_KEYS = ("threads", "micro_batch_size")  # what other processes of the run leave to this one
 ALONE = Choice(1, "parallel=none")
 
@@ -57,7 +58,7 @@ class Decisions:
 
 
 def as_before(cfg: TrainConfig, saved: Mapping[str, Any], machine: Machine, processes: int = 1) -> dict[str, Choice]:
-    """The machine's decisions of a run that goes on on the same device, but for what the config now sets."""
+    """What a run that goes on keeps, but for what the config now sets: the machine's part on the same device only."""
     asked = {
         "device": cfg.runtime.device,
         "dtype": cfg.runtime.dtype,
@@ -65,16 +66,18 @@ def as_before(cfg: TrainConfig, saved: Mapping[str, Any], machine: Machine, proc
         "threads": cfg.runtime.threads,
         "tf32": cfg.runtime.tf32,
         "micro_batch_size": cfg.train.micro_batch_size or cfg.train.grad_accum,
+        "context_warmup": cfg.train.context_warmup,
     }
     if not saved:
         return {}
     before = saved["device"]["value"]
-    if (asked["device"] or before) != before or before not in machine.devices:
-        return {}  # another device: nothing that was decided for the old one holds
-    others = saved.get("processes", {"value": 1})["value"] != processes  # than before
-    known = [k for k in MACHINE_KEYS if asked[k] is None and k in saved]  # an older gptforge decided less
-    kept = [k for k in known if not (others and k in SHARED_KEYS)]
-    return {k: Choice(saved[k]["value"], saved[k]["reason"]) for k in kept}
+    kept = {"context_warmup"}
+    if (asked["device"] or before) == before and before in machine.devices:
+        kept |= set(MACHINE_KEYS)  # on another device nothing that was decided for the old one holds
+    if saved.get("processes", {"value": 1})["value"] != processes:
+        kept -= set(SHARED_KEYS)
+    known = [k for k in asked if k in kept and asked[k] is None and k in saved]  # an older gptforge decided less
+    return {k: Choice(saved[k]["value"], saved[k]["reason"]) for k in known}
 
 
 def decide(
@@ -84,12 +87,12 @@ def decide(
     vocab_size: int,
     windows_per_epoch: int,
     val_tokens: int,
-    micro: Choice | None,
+    kept: Mapping[str, Choice],
     processes: int = 1,
 ) -> Decisions:
     """All decisions for a config, a machine and a text of `windows_per_epoch` windows and `val_tokens` to evaluate on.
 
-    `micro` is a saved decision.
+    `kept` has those of a run that goes on (`as_before`).
     """
     loop = cfg.train
     steps = length(cfg, windows_per_epoch)
@@ -107,10 +110,10 @@ def decide(
         runtime = replace(runtime, compile=compile_choice(cfg, runtime, machine, vocab_size, n, seconds))
     return Decisions(
         runtime=runtime,
-        micro_batch_size=micro or micro_batch_size(cfg, runtime, machine, vocab_size, processes),
+        micro_batch_size=kept.get("micro_batch_size") or micro_batch_size(cfg, runtime, machine, vocab_size, processes),
         steps=steps,
         warmup_steps=Choice(warmup, "schedule.warmup_steps, at most a tenth of the run"),
-        context_warmup=context_warmup(loop.context_warmup, expected),
+        context_warmup=kept.get("context_warmup") or context_warmup(loop.context_warmup, expected),
         eval_every=every,
         checkpoint_every=saves,
         log_every=records,

@@ -23,7 +23,7 @@ from gptforge.model import Transformer, param_roles, row_splits
 from gptforge.optim import Roles, Together, WeightAverage, build_optimizer
 from gptforge.runtime import Machine
 from gptforge.tokenizers import Tokenizer
-from gptforge.train.decisions import Decisions, as_before, check_room, decide
+from gptforge.train.decisions import LOOP_KEYS, Decisions, as_before, check_room, decide
 from gptforge.train.objectives import Objective, next_token
 
 
@@ -62,7 +62,7 @@ def build_parts(
     machine = place.first(lambda: machine_runtime.probe(place.local_size))  # one look, so that all decide alike
     kept = as_before(cfg, saved_decisions or {}, machine, place.world_size)
     chosen = machine_runtime.choose(cfg.runtime, machine)
-    chosen = dataclasses.replace(chosen, **{k: c for k, c in kept.items() if k != "micro_batch_size"})
+    chosen = dataclasses.replace(chosen, **{k: c for k, c in kept.items() if k not in LOOP_KEYS})
     machine_runtime.apply(chosen, cfg.runtime.deterministic)
 
     dataset = place.in_turn(lambda: prepare(cfg.data, cfg.tokenizer, tokenizer, on_progress if place.main else None))
@@ -71,8 +71,8 @@ def build_parts(
     loader = TrainLoader(dataset.train, cfg.model.block_size, cfg.train.batch_size, order)
     vocab_size = dataset.tokenizer.vocab_size
     check_room(cfg, chosen, machine, vocab_size)
-    micro, epoch = kept.get("micro_batch_size"), loader.windows_per_epoch
-    decisions = decide(cfg, chosen, machine, vocab_size, epoch, len(dataset.val), micro, place.world_size)
+    epoch = loader.windows_per_epoch
+    decisions = decide(cfg, chosen, machine, vocab_size, epoch, len(dataset.val), kept, place.world_size)
 
     dist = dataclasses.replace(place, device=chosen.torch_device)
     with machine_runtime.out_of_memory_as_error("a smaller model, or fewer tokens in the vocabulary"):
