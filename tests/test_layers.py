@@ -26,13 +26,27 @@ LAYERS = {
         *("checkpoint", "parallel", "launch", "runtime", "compiling", "native", "logs", "doctor", "sweep", "notices")
     },
     "parts": {"model", "data", "tokenizers", "optim"},
-    "ground": {"config", "runs", "errors", "assets", "signals", "dist", ""},
+    "ground": {"config", "runs", "errors", "assets", "signals", "dist", "locks", ""},
 }
 ORDER = list(LAYERS)
 SIDEWAYS = {"top", "services", "ground"}  # layers whose parts may use each other; cycles are refused all the same
 ALLOWED_SIDEWAYS = {("train", "evals"), ("train", "sampling"), ("data", "tokenizers")}
 HYDRA = {"gptforge.cli", "gptforge.compose"}
-TORCH_FREE = {"cli", "config", "runs", "errors", "assets", "completion", "signals", "usage", "sweep", "notices"}
+TORCH_FREE = {
+    *("cli", "config", "runs", "errors", "assets", "completion", "signals", "usage", "sweep", "notices", "locks")
+}
+    "cli",
+    "config",
+    "runs",
+    "errors",
+    "assets",
+    "completion",
+    "signals",
+    "usage",
+    "sweep",
+    "notices",
+    "locks",
+}
 
 
 def part(module: str) -> str:

@@ -4,6 +4,7 @@ Knows the schema of a command and the names of its options; nothing is composed 
 """
 
 import difflib
+import glob
 import os
 import re
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ HYDRA_FLAGS: dict[str, tuple[str, ...] | None] = {
 }  # fmt: skip
 RUN_DIR, SWEEP_DIR = "hydra.run.dir", "hydra.sweep.dir"
 HYDRA_KEYS = ("hydra.sweeper.params",)  # what else of Hydra's own config can be set; batches mean nothing here
+TEXT_SUFFIXES = (".txt", ".md", ".text", ".jsonl", ".csv", ".tsv", ".parquet", ".html", ".gz", ".zst")
 SAVED = "config"  # a key of the command line that is no part of any config
 
 
@@ -264,7 +266,7 @@ def group_override(group: str, value: str, grammar: Grammar, line: Line) -> Iter
         yield Problem(group, f"{group}={value} mixes files and built-in texts", "one sweep for each kind")
     else:
         for path in paths:
-            if not os.path.lexists(path):
+            if not os.path.lexists(path) and not glob.has_magic(path):
                 raise missing_path(path)
         if len(paths) == 1:
             line.free["data.path"] = value
@@ -291,7 +293,7 @@ def is_path(value: str) -> bool:
 
 
 def looks_like_path(value: str) -> bool:
-    return any(sign in value for sign in ("/", "\\")) or Path(value).suffix.lower() in (".txt", ".md", ".text")
+    return any(sign in value for sign in ("/", "\\", "*")) or Path(value).suffix.lower() in TEXT_SUFFIXES
 
 
 def missing_path(value: str) -> UserError:

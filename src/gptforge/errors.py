@@ -97,6 +97,11 @@ class Stopped(Exception):
     exit_code = EXIT_STOPPED
 
 
+def missing_extra(extra: str, doing: str, kind: type[UserError] = UserError) -> UserError:
+    """The error of something that needs packages which `pip install gptforge` alone does not bring."""
+    return kind(f"{doing} needs packages that are not installed", fix=f"pip install 'gptforge[{extra}]'")
+
+
 def from_os_error(error: OSError, doing: str) -> UserError:
     """The UserError that says what an OSError means to the person at the keyboard."""
     reason = error.strerror or str(error)

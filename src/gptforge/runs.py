@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from gptforge.errors import CheckpointError, LockedError, UsageError, from_os_error
+from gptforge.locks import try_lock
 
 RUNS = Path("runs")
 STEP_DIR = re.compile(r"step-(\d+)")
@@ -144,7 +145,7 @@ class Run:
         except OSError as e:
             raise from_os_error(e, "the run's lock cannot be made") from e
         with handle:
-            if not _try_lock(handle):
+            if not try_lock(handle):
                 handle.seek(0)
                 holder = handle.read(200).strip() or "another process"
                 raise LockedError(f"{self.path} is being used by {holder}", fix="wait for it, or end it first")
@@ -323,18 +324,3 @@ def _containing_run(path: Path) -> Path:
         if (candidate / CLAIM).is_file() and not (candidate / MANIFEST).is_file():
             return candidate
     raise CheckpointError(f"{path} is no run and no checkpoint of one", fix="ckpt=latest, or a folder below runs/")
-
-
-def _try_lock(handle: Any) -> bool:
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

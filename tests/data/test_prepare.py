@@ -49,7 +49,8 @@ def test_split_is_by_character_whatever_the_tokenizer(tmp_path_factory, text, va
 def test_what_is_stored(own_cache, tmp_path):
     data = prepare(text_file(tmp_path, "hello wörld " * 100), TokenizerConfig())
     (folder,) = tokens_folders(own_cache)
-    assert sorted(p.name for p in folder.iterdir()) == ["dataset.json", "train.bin", "val.bin"]
+    names = ["dataset.json", "tokenizer.json", "train.bin", "train.starts", "val.bin", "val.starts"]
+    assert sorted(p.name for p in folder.iterdir()) == names
     manifest = json.loads((folder / "dataset.json").read_bytes())
     assert manifest == data.manifest and folder.name == data.fingerprint == manifest["key"]
     assert manifest["dtype"] == "<u2" and manifest["label"] == "text.txt" and manifest["tokenizer_kind"] == "char"
@@ -198,7 +199,7 @@ def test_what_dead_processes_left_is_removed_in_time(own_cache, tmp_path):
 
 
 def test_an_id_outside_the_vocabulary_is_never_cast(tmp_path):
-    writer = SplitWriter(tmp_path / "x.bin", 65_536)
+    writer = SplitWriter(tmp_path, "train", 65_536)
     with pytest.raises(ValueError, match="outside 0 to 65535"):
         writer.add("x", np.array([70_000]))
     writer.abort()

@@ -1,4 +1,7 @@
-import os
+import csv
+import gzip
+import io
+import json
 from pathlib import Path
 
 import pytest
@@ -6,148 +9,181 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptforge.config.data import DataConfig
-from gptforge.data.read import Source, chunks, open_source
+from gptforge.data.files import find
+from gptforge.data.read import Reader
 from gptforge.errors import DataError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff"), min_size=1)
 
 
-def files(path) -> DataConfig:
-    return DataConfig(source="files", path=str(path))
+def reader(path, chunk_bytes: int = 7, **settings) -> Reader:
+    cfg = DataConfig(source="files", path=str(path), **settings)
+    return Reader(find(cfg), cfg, chunk_bytes)
 
 
-def whole(source: Source, chunk_bytes: int = 7) -> str:
-    return "".join(chunks(source, chunk_bytes))
+def documents(path, chunk_bytes: int = 7, **settings) -> list[str]:
+    found: list[str] = []
+    for piece in reader(path, chunk_bytes, **settings).pieces():
+        assert piece.text
+        if piece.begins:
+            found.append("")
+        found[-1] += piece.text
+    return found
 
 
-def failure(path, chunk_bytes: int = 7) -> str:
+def failure(path, **settings) -> str:
     with pytest.raises(DataError) as e:
-        whole(open_source(files(path)), chunk_bytes)
+        documents(path, **settings)
     assert len(str(e.value).splitlines()) <= 8 and e.value.exit_code == 3
     return str(e.value)
 
 
-@given(st.lists(TEXT, min_size=1, max_size=4), st.integers(1, 9), st.lists(st.booleans(), min_size=4, max_size=4))
-def test_chunks_joined_are_the_files_joined(tmp_path_factory, texts, chunk_bytes, marks):
+def write(path: Path, text: str) -> Path:
+    path.write_bytes(text.encode())
+    return path
+
+
+@given(st.lists(TEXT, min_size=1, max_size=4), st.integers(1, 9), st.booleans())
+def test_each_file_is_a_document(tmp_path_factory, texts, chunk_bytes, packed):
     folder = tmp_path_factory.mktemp("text")
-    paths = []
-    for i, (text, mark) in enumerate(zip(texts, marks, strict=False)):
-        paths.append(folder / f"{i}.txt")
-        paths[-1].write_bytes((b"\xef\xbb\xbf" if mark else b"") + text.encode())
-    pieces = list(chunks(Source(tuple(paths), "t"), chunk_bytes))
-    expected = ""
-    for text in texts:
-        expected += ("\n" if expected and not expected.endswith("\n") else "") + text
-    assert "".join(pieces) == expected and all(pieces)
-    assert all(len(piece.encode()) <= chunk_bytes + 4 for piece in pieces)
+    for i, text in enumerate(texts):
+        content = text.encode()
+        (folder / f"{i}.txt{'.gz' if packed else ''}").write_bytes(gzip.compress(content) if packed else content)
+    assert documents(folder, chunk_bytes) == texts
 
 
-def test_line_ends_and_odd_separators_stay_as_they_are(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_bytes("a\r\nb\rc\u2028d\n".encode())
-    assert whole(open_source(files(path))) == "a\r\nb\rc\u2028d\n"
+@given(st.lists(TEXT, min_size=1, max_size=8), st.integers(1, 9))
+def test_rows_of_jsonl_csv_and_parquet(tmp_path_factory, texts, chunk_bytes):
+    import pyarrow
+    from pyarrow import parquet
+
+    folder = tmp_path_factory.mktemp("rows")
+    lines = (json.dumps({"id": i, "text": t}, ensure_ascii=i % 2 == 0) for i, t in enumerate(texts))
+    write(folder / "a.jsonl", "\n\n".join(lines))
+    assert documents(folder / "a.jsonl", chunk_bytes) == texts
+    write(folder / "b.jsonl", "\n".join(map(json.dumps, texts)) + "\n")
+    assert documents(folder / "b.jsonl", chunk_bytes) == texts
+    for delimiter, name in ((",", "a.csv"), ("\t", "a.tsv")):
+        out = io.StringIO()
+        csv.writer(out, delimiter=delimiter, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(
+            [("id", "Text"), *((str(i), t) for i, t in enumerate(texts))]
+        )
+        write(folder / name, out.getvalue())
+        assert documents(folder / name, chunk_bytes) == texts
+    parquet.write_table(pyarrow.table({"n": range(len(texts)), "content": texts}), folder / "a.parquet")
+    assert documents(folder / "a.parquet") == texts
 
 
-def test_a_byte_order_mark_is_left_out_once_and_said(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_bytes(b"\xef\xbb\xbf" * 2 + b"hi")
-    source = open_source(files(path))
-    assert whole(source) == "\ufeffhi"
-    assert "byte order mark" in source.notes[0]
+def test_long_documents_come_in_parts_cut_at_line_ends(tmp_path):
+    lines = [f"line number {i}\n" for i in range(1000)]
+    path = write(tmp_path / "a.txt", "".join(lines))
+    pieces = list(reader(path, 256).pieces())
+    assert [p.begins for p in pieces] == [True] + [False] * (len(pieces) - 1) and len(pieces) > 30
+    assert all(p.text.endswith("\n") and len(p.text) < 600 for p in pieces)
+    path = write(tmp_path / "b.txt", "x" * 10_000)  # one line
+    assert max(len(p.text) for p in reader(path, 256).pieces()) < 600
 
 
-def test_missing_file_suggests_the_nearest_name(tmp_path, monkeypatch):
-    (tmp_path / "notes.txt").write_text("x")
-    assert f"data={tmp_path / 'notes.txt'}" in failure(tmp_path / "note.txt")
-    monkeypatch.chdir(tmp_path)
-    assert "data=notes.txt" in failure("nots.txt")
-    assert "sub in it does not" in failure(tmp_path / "sub" / "deep" / "x.txt")
+def test_nothing_is_changed_in_a_text(tmp_path):
+    path = write(tmp_path / "a.txt", "a\r\nb\rc\u2028d\n\n  e")
+    assert documents(path) == ["a\r\nb\rc\u2028d\n\n  e"]
 
 
-def test_empty_texts(tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"")
-    assert "is empty" in failure(tmp_path / "a.txt")
-    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbf")
-    assert "is empty" in failure(tmp_path / "a.txt")
-    (tmp_path / "b.txt").write_bytes(b"")
-    assert "is empty" in failure(tmp_path)
-    (tmp_path / "c.txt").write_bytes(b"word")
-    (tmp_path / "d.txt").write_bytes(b"")
-    (tmp_path / "e.txt").write_bytes(b"end")
-    assert whole(open_source(files(tmp_path))) == "word\nend"
+def test_the_text_key_is_found_or_asked_for(tmp_path):
+    path = write(tmp_path / "a.jsonl", '{"title": "T", "body": "B"}\n')
+    assert documents(path) == ["B"] and documents(path, text_key="title") == ["T"]
+    message = failure(path, text_key="titel")
+    assert "line 1 has no text at 'titel'" in message and "its keys are title, body" in message
+    assert "data.text_key=title" in message
+    write(path, '{"title": "T", "abstract": "B"}\n')
+    assert "no key that is clearly the text" in failure(path) and "title, abstract" in failure(path)
+    write(path, '{"n": 1, "poem_text": "B"}\n')
+    assert documents(path) == ["B"]
+    table = write(tmp_path / "a.csv", "title,abstract\nT,A\n")
+    assert "has no column that is clearly the text" in failure(table) and "title, abstract" in failure(table)
+    assert documents(table, text_key="Abstract") == ["A"]
+    assert "has no column 'x'" in failure(table, text_key="x")
 
 
-@pytest.mark.parametrize("chunk_bytes", [1, 2, 3, 5, 1000])
-@pytest.mark.parametrize(
-    "content, offset, line, shown",
-    [
-        (b"ab\ncd\xfc\n", 5, 2, "fc 0a"),
-        ("äöü\n\n€".encode() + b"\xff\xfe", 11, 3, "ff"),
-        (b"a\nb\x80", 3, 2, "80"),
-        (b"cut \xe2\x82", 4, 1, "e2 82"),
-        (b"one\ntwo\nth\0ree", 10, 3, "00"),
-        (b"\xff", 0, 1, "ff"),
-        (b"wide\n" * 3 + b"\xff\xfe\xfd\xfc\xfb", 15, 4, "ff fe fd fc\n"),
-    ],
-)
-def test_bytes_that_are_no_text_are_placed(tmp_path, content, offset, line, shown, chunk_bytes):
-    path = tmp_path / "x.txt"
-    path.write_bytes(content)
-    message = failure(path, chunk_bytes)
-    assert f"byte {offset} (counted from 0), line {line}: {shown}" in message
-    assert ("NUL" in message) == (shown == "00") and str(path) in message
+def test_faults_of_rows_stop_or_are_counted(tmp_path):
+    rows = ['{"text": "good"}'] * 16 + ['{"text": "bad', '{"text": 3}', "[1]", '{"other": "x"}', '{"text": "last"}']
+    path = write(tmp_path / "a.jsonl", "\n".join(rows))
+    message = failure(path)
+    assert f"{path} line 17 is no JSON: Unterminated string starting at character 10" in message
+    assert "data.on_error=skip" in message
+    skipping = reader(path, on_error="skip")
+    assert [p.text for p in skipping.pieces()] == ["good"] * 16 + ["last"]
+    assert skipping.account.skipped == 4 and "line 17 is no JSON" in skipping.account.faults[0]
+    assert "4 files or rows were left out" in next(skipping.account.warnings())
+    deep = write(tmp_path / "b.jsonl", '{"text": "a"}\n' + "[" * 100_000 + "\n")
+    assert "line 2 is no JSON: nested too deep" in failure(deep)
+    table = write(tmp_path / "a.csv", "id,text\n1,one\n2\n\n3,three\n")
+    assert "line 3 has 1 columns, 'text' is missing" in failure(table)
+    assert documents(table, on_error="skip") == ["one", "three"]
+    assert "is no sound table" in failure(write(table, 'id,text\n1,"one"x\n'))
 
 
-def test_utf16_is_recognised(tmp_path):
-    (tmp_path / "x.txt").write_bytes("Grüße".encode("utf-16"))
-    assert "iconv -f UTF-16 -t UTF-8" in failure(tmp_path / "x.txt", 1 << 20)
+def test_files_that_cannot_be_used_stop_or_are_left_out(tmp_path):
+    write(tmp_path / "a.txt", "good")
+    (tmp_path / "b.txt").write_bytes(b"bi\0nary")
+    (tmp_path / "c.txt.gz").write_bytes(gzip.compress(b"text " * 1000)[:40])
+    (tmp_path / "d.txt.zst").write_bytes(b"no zstandard at all")
+    (tmp_path / "e.parquet").write_bytes(b"PAR1 not really")
+    assert "b.txt is a binary file" in failure(tmp_path)
+    skipping = reader(tmp_path, on_error="skip")
+    assert [p.text for p in skipping.pieces()] == ["good"] and skipping.account.skipped == 4
+    faults = " ".join(skipping.account.faults)
+    assert "c.txt.gz cannot be unpacked" in faults and "d.txt.zst cannot be unpacked" in faults
+    assert "e.parquet is no parquet file" in faults
 
 
-def test_folder_rules(tmp_path):
-    for name in ("b.txt", "a/z.md", "a.b/y.RST", "c.text", "photo.jpg", "code.py", ".hidden.txt", ".git/x.txt"):
-        path = tmp_path / "notes" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
-    source = open_source(files(tmp_path / "notes"))
-    assert whole(source) == "a/z.md\na.b/y.RST\nb.txt\nc.text"
-    assert source.label == "notes"
-    assert source.notes[0].startswith("4 text files (") and "2 other files are not read" in source.notes[0]
+def test_no_text_at_all(tmp_path):
+    path = write(tmp_path / "a.txt", "")
+    assert "a.txt is empty" in failure(path)
+    path.write_bytes(b"\xef\xbb\xbf")
+    assert "a.txt is empty" in failure(path)
+    write(tmp_path / "b.txt", "")
+    assert f"{tmp_path.name} is empty" in failure(tmp_path)
+    path.write_bytes(b"\0")
+    assert "nothing of" in failure(tmp_path, on_error="skip") and "a.txt is a binary" in failure(
+        tmp_path, on_error="skip"
+    )
 
 
-def test_a_folder_without_text(tmp_path):
-    assert "has no files" in failure(tmp_path)
-    (tmp_path / "a.jpg").write_text("x")
-    assert "only 1 others" in failure(tmp_path) and f"data={tmp_path / 'a.jpg'}" in failure(tmp_path)
-    assert whole(open_source(files(tmp_path / "a.jpg"))) == "x"
+def test_a_page_is_its_text(tmp_path):
+    paragraph = (
+        "<p>It was the best of times, it was the worst of times, it was the age of wisdom &amp; foolishness.</p>"
+    )
+    head = "<html><head><title>T</title><script>var x=1</script></head><body><nav><a href=/>Home</a></nav>"
+    page = f"{head}{paragraph * 3}</body></html>"
+    (text,) = documents(write(tmp_path / "a.html", page), 1 << 20)
+    assert "age of wisdom & foolishness." in text and "<p>" not in text and "var x" not in text
+    assert "page without a text" in failure(write(tmp_path / "b.html", "<html></html>"))
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_neither_file_nor_folder(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    assert "neither a file nor a folder" in failure(tmp_path / "pipe")
+def test_what_was_read_is_said(tmp_path):
+    poem = "春眠不覺曉，處處聞啼鳥。夜來風雨聲，花落知多少。\n" * 3
+    (tmp_path / "a.txt").write_bytes(poem.encode("big5"))
+    (tmp_path / "b.txt").write_bytes(poem.encode("utf-8-sig"))
+    (tmp_path / "c.txt").write_bytes(b"")
+    reading = reader(tmp_path, 1 << 20)
+    assert [p.text for p in reading.pieces()] == [poem, poem]
+    notes = " | ".join(reading.account.notes(3))
+    assert "1 of 3 files began with a byte order mark" in notes and "1 in BIG5" in notes
+    assert "a.txt is read as BIG5, a guess; data.encoding=… sets it" in notes and "1 of 3 files are empty" in notes
 
 
 def test_a_file_that_cannot_be_read(tmp_path, monkeypatch):
-    path = tmp_path / "a.txt"
-    path.write_text("x")
-    source = open_source(files(path))
+    reading = reader(write(tmp_path / "a.txt", "x"))
 
     def refuse(self, *args, **kwargs):
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(DataError, match=r"a\.txt cannot be read: Permission denied"):
-        whole(source)
-    with pytest.raises(DataError, match=r"a\.txt cannot be read: Permission denied"):
-        open_source(files(path))
-
-
-def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    (tmp_path / "mine.txt").write_text("x")
-    assert open_source(files("~/mine.txt")).files == (tmp_path / "mine.txt",)
+        list(reading.pieces())
 
 
 def test_built_in_text():
-    assert "assert" in whole(open_source(DataConfig(source="pydoc")), 1 << 20)
+    cfg = DataConfig(source="pydoc")
+    assert "assert" in next(Reader(find(cfg), cfg).pieces()).text

@@ -1,5 +1,6 @@
 """What a user can set about the text and how it becomes tokens."""
 
+import codecs
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,17 +9,48 @@ from gptforge.config.schema import Problem, Resume, key
 SOURCES = ("shakespeare", "shakespeare_full", "pydoc", "files")
 
 
+def known_encoding(name: str) -> str:
+    """The encoding's name as Python has it. Raises ValueError for one that there is not."""
+    try:
+        info = codecs.lookup(name)
+        "".encode(info.name)
+    except (LookupError, ValueError):
+        raise ValueError("no text encoding that Python knows, such as utf-8, gb18030, big5, cp1252") from None
+    return info.name
+
+
 @dataclass(kw_only=True, slots=True)
 class DataConfig:
     """The text that is learnt."""
 
     source: str = key("shakespeare", "a built-in text, or files", resume=Resume.REFUSE, choices=SOURCES)
     path: str | None = key(
-        None, "with source=files: a UTF-8 text file, or a folder of them", resume=Resume.FREE, free_text=True
+        None,
+        "with source=files: a file, a folder, or a pattern such as notes/**/*.md",
+        resume=Resume.FREE,
+        free_text=True,
     )
-    val_fraction: float = key(
-        0.1, "share of the text, at its end, kept for validation", resume=Resume.REFUSE, gt=0, lt=1
+    include: list[str] = key([], "in a folder, read files of these patterns instead of all text", resume=Resume.FREE)
+    exclude: list[str] = key([], "leave out files of these patterns", resume=Resume.FREE)
+    encoding: str | None = key(
+        None,
+        "of the files, such as gb18030; null: found (UTF-8, or guessed)",
+        resume=Resume.FREE,
+        parse=known_encoding,
+        type_name="encoding|null",
     )
+    text_key: str | None = key(
+        None, "the key or column that is the text, in JSONL, CSV and parquet; null: found", resume=Resume.FREE
+    )
+    on_error: str = key("stop", "at a file or row that cannot be used", resume=Resume.FREE, choices=("stop", "skip"))
+    split: str = key(
+        "auto",
+        "kept for validation: the end (position), or documents, drawn or by hash; auto: document from 20 on",
+        resume=Resume.REFUSE,
+        choices=("auto", "position", "document", "hash"),
+    )
+    split_seed: int = key(0, "which documents are drawn for validation", resume=Resume.REFUSE, ge=0)
+    val_fraction: float = key(0.1, "share of the text kept for validation", resume=Resume.REFUSE, gt=0, lt=1)
     shuffle: bool = key(True, "read the windows of an epoch in random order", resume=Resume.REFUSE)
 
     def problems(self) -> Iterator[Problem]:

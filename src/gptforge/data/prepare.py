@@ -1,12 +1,15 @@
-"""From a config to token files: read the text twice, once to know it and once to encode it.
+"""From a config to token files: read the text once, then split and encode it.
 
 Constant memory whatever the text's size. Knows nothing of blocks, batches or models, but for `check_length`.
 """
 
+import contextlib
 import hashlib
+import json
+import os
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +17,24 @@ import numpy as np
 
 from gptforge import assets
 from gptforge.config.data import DataConfig, TokenizerConfig
-from gptforge.data import read, store
-from gptforge.data.read import Source, chunks, open_source
+from gptforge.config.units import shown_bytes
+from gptforge.data import files, store
+from gptforge.data.corpus import CharacterSet, Corpus, CorpusWriter
+from gptforge.data.encoding import CHUNK_BYTES
+from gptforge.data.files import Source
+from gptforge.data.read import Reader
+from gptforge.data.split import Allotted, Split, divide
 from gptforge.data.store import Dataset
-from gptforge.errors import DataError
-from gptforge.tokenizers import build_tokenizer
+from gptforge.errors import CheckpointError, DataError, ResourceError
+from gptforge.locks import waited_for
+from gptforge.tokenizers import build_tokenizer, load_tokenizer
 from gptforge.tokenizers.base import Tokenizer
 
 Progress = Callable[[str, float], None]  # what is done ("reading", "encoding") and its share, 0 to 1
 
-_CODE_POINTS = 0x110000
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What the first pass knows of a text: SHA-256 of its UTF-8, its length and its characters, sorted."""
-
-    sha256: str
-    n_characters: int
-    characters: str
+RECIPE_VERSION = 1  # of how files become tokens; another one makes everything anew
+HASHED_BYTES = 200_000_000  # of files up to this size in all, the content says whether they changed; else size and time
+BYTES_A_BYTE = 3  # of disk for one of text: the text itself, and tokens of two bytes if each is a token
 
 
 def prepare(
@@ -40,92 +42,198 @@ def prepare(
     tokenizer_cfg: TokenizerConfig,
     tokenizer: Tokenizer | None = None,
     on_progress: Progress | None = None,
-    chunk_bytes: int = read.CHUNK_BYTES,
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> Dataset:
     """The tokens of a text, from the cache or stored there now.
 
-    The text is split at character int(n * (1 - val_fraction)), whatever the tokenizer. With `tokenizer` (that of a
-    checkpoint) none is built. Raises DataError for a text that cannot be used, ResourceError for a cache that
-    cannot be written; nothing is left behind then.
+    With `tokenizer` (that of a checkpoint) none is built. Several processes that want the same tokens wait for the
+    first. Raises DataError for a text that cannot be used, ResourceError for a cache that cannot be written; nothing
+    is left behind then.
     """
     report = on_progress or (lambda doing, share: None)
-    source = open_source(cfg)
-    survey = _survey(source, chunk_bytes, report)
-    if tokenizer is None:
-        tokenizer = build_tokenizer(tokenizer_cfg.kind, survey.characters, tokenizer_cfg.unknown)
-    parts = {
-        "content_sha256": survey.sha256,
-        "tokenizer": tokenizer.fingerprint,
-        "val_fraction": cfg.val_fraction,
-        "unknown": _unknown_mode(tokenizer, survey.characters, source.label),
-    }
-    key = store.key_of(parts)
-    folder = assets.cache_dir() / "tokens" / key
-    stored, damage = store.check(folder)
-    if stored is None:
-        manifest = {"schema_version": store.SCHEMA_VERSION, "key": key, **parts, "label": source.label}
-        manifest |= {"tokenizer_kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size}
-        manifest |= {"dtype": store.id_dtype(tokenizer.vocab_size).str, "n_characters": survey.n_characters}
-        boundary = int(survey.n_characters * (1 - cfg.val_fraction))
+    source = files.find(cfg)
+    recipe = _recipe(source, cfg, tokenizer_cfg, tokenizer)
+    known, damage = _known(recipe, tokenizer_cfg, tokenizer)
+    if known is None:
         try:
-            _build(folder, manifest, source, boundary, tokenizer, chunk_bytes, report)
-            stored, still = store.check(folder)
+            with waited_for(assets.cache_dir() / "locks" / f"{recipe[:32]}.lock"):
+                known, _ = _known(recipe, tokenizer_cfg, tokenizer)  # another process may have made it meanwhile
+                if known is None:
+                    known = _make(source, recipe, cfg, tokenizer_cfg, tokenizer, report, chunk_bytes)
         except OSError as e:
             raise assets.cache_error(e, f"storing the tokens of {source.label}") from e
-        if stored is None:
-            raise DataError(f"stored tokens of {source.label} were damaged at once: {still}", where=str(folder))
-    dataset = store.load(folder, {**stored, "label": source.label}, tokenizer)
-    dataset.notes += source.notes
+    known.manifest["label"] = source.label
     if damage:
-        dataset.warnings.append(f"the stored tokens were damaged ({damage}) and have been built again")
-    if only_val := stored["characters_only_in_val"]:
-        dataset.warnings.append(f"{only_val} characters occur only in the validation part, so they cannot be learnt")
-    return dataset
+        known.warnings.append(f"the stored tokens were damaged ({damage}) and have been built again")
+    return known
 
 
 def check_length(dataset: Dataset, block_size: int) -> None:
     """Raise DataError unless both parts are long enough for one window of `block_size` tokens and its labels."""
     train, val = len(dataset.train), len(dataset.val)
+    where = f"{dataset.manifest['label']}, {dataset.manifest['n_characters']:,} characters"
     if train < block_size + 1:
         shorter = f"model.block_size={train - 1} or less" if train > 2 else ""
         raise DataError(
             f"the training part has {train:,} tokens, at least block_size+1 = {block_size + 1:,} are needed",
-            where=f"{dataset.manifest['label']}, {dataset.manifest['n_characters']:,} characters",
+            where=where,
             fix=[shorter, "a longer text: data=PATH"],
         )
     if val < 2:
         raise DataError(
             f"the validation part has {val:,} tokens, at least 2 are needed",
-            where=f"{dataset.manifest['label']}, {dataset.manifest['n_characters']:,} characters",
+            where=where,
             fix=["a larger share of the text: data.val_fraction=0.3", "a longer text: data=PATH"],
         )
 
 
-class _CharacterSet:
-    """Which characters were seen, as one flag for each code point: fast, and 1 MB for any text."""
+def _recipe(source: Source, cfg: DataConfig, tokenizer_cfg: TokenizerConfig, tokenizer: Tokenizer | None) -> str:
+    """SHA-256 of everything that decides the tokens: the files, how they are read and split, the tokenizer."""
+    settings = asdict(cfg)
+    for free in ("path", "source", "include", "exclude", "shuffle"):  # the files themselves are what they choose
+        del settings[free]
+    how = tokenizer.fingerprint if tokenizer else asdict(tokenizer_cfg)
+    unknown = tokenizer.unknown if tokenizer else tokenizer_cfg.unknown
+    try:
+        content = _content(source)
+    except OSError as e:
+        raise files.unreadable(e, source.files[0].path) from None
+    parts = [RECIPE_VERSION, store.SCHEMA_VERSION, content, settings, how, unknown]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def __init__(self) -> None:
-        self.flags = np.zeros(_CODE_POINTS, dtype=bool)
 
-    def add(self, text: str) -> None:
-        self.flags[np.frombuffer(text.encode("utf-32-le"), dtype="<u4")] = True
+def _content(source: Source) -> list[list[Any]]:
+    """What the files are: kind, and content or, where that is much, place, size and time of change."""
+    status = [file.path.stat() for file in source.files]
+    if sum(s.st_size for s in status) > HASHED_BYTES:
+        return [
+            [file.kind, file.packed, str(file.path.absolute()), s.st_size, s.st_mtime_ns]
+            for file, s in zip(source.files, status, strict=True)
+        ]
+    found = []
+    for file in source.files:
+        with file.path.open("rb") as content:
+            found.append([file.kind, file.packed, hashlib.file_digest(content, "sha256").hexdigest()])
+    return found
 
-    def __str__(self) -> str:
-        return np.flatnonzero(self.flags).astype("<u4").tobytes().decode("utf-32-le")
+
+def _note_path(recipe: str) -> Path:
+    return assets.cache_dir() / "recipes" / f"{recipe}.json"
 
 
-def _survey(source: Source, chunk_bytes: int, report: Progress) -> Survey:
-    """The first pass."""
-    size = max(1, sum(path.stat().st_size for path in source.files))
-    digest, seen, n_characters, n_bytes = hashlib.sha256(), _CharacterSet(), 0, 0
-    for text in chunks(source, chunk_bytes):
-        content = text.encode()
-        digest.update(content)
-        seen.add(text)
-        n_characters += len(text)
-        n_bytes += len(content)
-        report("reading", min(1.0, n_bytes / size))
-    return Survey(digest.hexdigest(), n_characters, str(seen))
+def _known(recipe: str, tokenizer_cfg: TokenizerConfig, tokenizer: Tokenizer | None) -> tuple[Dataset | None, str]:
+    """The data set that a recipe made before, if it is whole; else what is damaged, nothing if it is not there."""
+    try:
+        note = json.loads(_note_path(recipe).read_bytes())
+        folder = assets.cache_dir() / "tokens" / note["key"]
+        notes, warnings = [str(n) for n in note["notes"]], [str(w) for w in note["warnings"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, ""
+    manifest, damage = store.check(folder)
+    if manifest is None:
+        return None, damage
+    try:
+        tokenizer = tokenizer or load_tokenizer(folder, tokenizer_cfg.unknown)
+    except CheckpointError as e:
+        return None, e.what
+    if tokenizer.fingerprint != manifest["tokenizer"]:
+        return None, "tokenizer.json is of another tokenizer"
+    return store.load(folder, manifest, tokenizer, notes, warnings), ""
+
+
+def _make(
+    source: Source,
+    recipe: str,
+    cfg: DataConfig,
+    tokenizer_cfg: TokenizerConfig,
+    tokenizer: Tokenizer | None,
+    report: Progress,
+    chunk_bytes: int,
+) -> Dataset:
+    """Read, split and encode; then commit the data set, and the note that says which recipe it is of."""
+    _check_disk(source)
+    tokens = assets.cache_dir() / "tokens"
+    with store.temporary_folder(tokens / recipe) as temporary:
+        reader = Reader(source, cfg, chunk_bytes)
+        corpus = _collect(reader, source, temporary / "text", report)
+        split = divide(corpus, cfg)
+        if tokenizer is None:
+            tokenizer = build_tokenizer(tokenizer_cfg.kind, corpus.characters, tokenizer_cfg.unknown)
+        parts = _parts(corpus, split, cfg, tokenizer, source.label)
+        key = store.key_of(parts)
+        manifest = {"schema_version": store.SCHEMA_VERSION, "key": key, **parts, "label": source.label}
+        manifest |= {"tokenizer_kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size}
+        manifest |= {"dtype": store.id_dtype(tokenizer.vocab_size).str, "n_characters": corpus.n_characters}
+        manifest |= {"n_documents": corpus.n_documents, "split": split.reason}
+        _encode(split, tokenizer, temporary, manifest, report)
+        corpus.path.unlink()
+        store.write_json(temporary / "tokenizer.json", tokenizer.stored())
+        store.write_json(temporary / store.MANIFEST, manifest)
+        store.commit(temporary, tokens / key)
+    stored, damage = store.check(tokens / key)
+    if stored is None:
+        raise DataError(f"stored tokens of {source.label} were damaged at once: {damage}", where=str(tokens / key))
+    notes = [*source.notes, *reader.account.notes(len(source.files))]
+    warnings = list(reader.account.warnings())
+    if only_val := stored["characters_only_in_val"]:
+        warnings.append(f"{only_val} characters occur only in the validation part, so they cannot be learnt")
+    store.write_whole(_note_path(recipe), json.dumps({"key": key, "notes": notes, "warnings": warnings}).encode())
+    return store.load(tokens / key, stored, tokenizer, notes, warnings)
+
+
+def _check_disk(source: Source) -> None:
+    size = sum(file.path.stat().st_size * (4 if file.packed else 1) for file in source.files)
+    folder = next(p for p in (assets.cache_dir(), *assets.cache_dir().parents) if p.exists())
+    free = shutil.disk_usage(folder).free
+    if BYTES_A_BYTE * size > free:
+        raise ResourceError(
+            f"preparing {source.label} ({shown_bytes(size)}) may need {shown_bytes(BYTES_A_BYTE * size)} of disk,"
+            f" {shown_bytes(free)} are free",
+            where=str(assets.cache_dir()),
+            fix="free some space, or put the cache elsewhere: GPTFORGE_CACHE=OTHER/DISK/cache",
+        )
+
+
+def _collect(reader: Reader, source: Source, path: Path, report: Progress) -> Corpus:
+    """All text of the source, read once. Raises DataError when a file changes meanwhile."""
+    before = [_state(file.path) for file in source.files]
+    size = max(1, sum(state[0] for state in before))
+    writer = CorpusWriter(path)
+    try:
+        for piece in reader.pieces():
+            writer.add(piece)
+            report("reading", min(1.0, reader.account.bytes / size))
+        corpus = writer.close()
+    finally:
+        writer.abort()
+    report("reading", 1.0)
+    for file, state in zip(source.files, before, strict=True):
+        if _state(file.path) != state:
+            raise DataError(f"{file.path} changed while it was read", fix="run it again once the text is finished")
+    return corpus
+
+
+def _state(path: Path) -> tuple[int, int]:
+    with contextlib.suppress(OSError):
+        status = os.stat(path)
+        return status.st_size, status.st_mtime_ns
+    return -1, -1
+
+
+def _parts(corpus: Corpus, split: Split, cfg: DataConfig, tokenizer: Tokenizer, label: str) -> dict[str, Any]:
+    """What decides the ids: their hash names the data set. One text that is split by position needs no more than
+    its content, so that such names stay what they always were."""
+    parts: dict[str, Any] = {
+        "content_sha256": corpus.sha256,
+        "tokenizer": tokenizer.fingerprint,
+        "val_fraction": cfg.val_fraction,
+        "unknown": _unknown_mode(tokenizer, corpus.characters, label),
+    }
+    if corpus.n_documents > 1 and (tokenizer.eos is not None or split.val is not None):
+        parts["documents_sha256"] = corpus.documents_sha256
+    if split.val is not None:
+        parts["val_documents_sha256"] = hashlib.sha256(np.packbits(split.val).tobytes()).hexdigest()
+    return parts
 
 
 def _unknown_mode(tokenizer: Tokenizer, characters: str, label: str) -> str:
@@ -146,48 +254,36 @@ def _unknown_mode(tokenizer: Tokenizer, characters: str, label: str) -> str:
     return tokenizer.unknown
 
 
-def _build(
-    folder: Path,
-    manifest: dict[str, Any],
-    source: Source,
-    boundary: int,
-    tokenizer: Tokenizer,
-    chunk_bytes: int,
-    report: Progress,
-) -> None:
-    """The second pass: encode into a temporary folder, then commit it. Nothing stays behind when it fails.
-
-    `manifest` is complete but for what this pass counts; validation begins at character `boundary`.
-    """
-    temporary = store.temporary_folder(folder)
+def _encode(split: Split, tokenizer: Tokenizer, folder: Path, manifest: dict[str, Any], report: Progress) -> None:
+    """Write the tokens of both splits, and into the manifest what is counted on the way."""
     writers: list[store.SplitWriter] = []
     try:
-        writers += [store.SplitWriter(temporary / f"{split}.bin", tokenizer.vocab_size) for split in store.SPLITS]
-        seen = [_CharacterSet() for _ in writers]
-        digest, done = hashlib.sha256(), 0
-        for text in chunks(source, chunk_bytes):
-            digest.update(text.encode())
-            for split, part in _split(text, boundary - done):
-                writers[split].add(part, tokenizer.encode(part))
-                seen[split].add(part)
-            done += len(text)
+        writers += [store.SplitWriter(folder, name, tokenizer.vocab_size) for name in store.SPLITS]
+        seen = [CharacterSet() for _ in writers]
+        done = 0
+        for piece in split.pieces():
+            _write(piece, writers[piece.split], tokenizer)
+            seen[piece.split].add(piece.text)
+            done += len(piece.text)
             report("encoding", min(1.0, done / manifest["n_characters"]))
-        if digest.hexdigest() != manifest["content_sha256"]:
-            raise DataError(f"{source.label} changed while it was read", fix="run it again once the text is finished")
+        report("encoding", 1.0)
         manifest["characters_only_in_val"] = int((seen[1].flags & ~seen[0].flags).sum())
-        manifest["splits"] = {split: writer.close() for split, writer in zip(store.SPLITS, writers, strict=True)}
-        store.write_manifest(temporary, manifest)
-        store.commit(temporary, folder)
+        manifest["splits"] = {name: writer.close() for name, writer in zip(store.SPLITS, writers, strict=True)}
     finally:
         for writer in writers:
             writer.abort()
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _split(text: str, boundary: int) -> Iterator[tuple[int, str]]:
-    """The parts of a chunk with the split each belongs to; the boundary counts from the chunk's begin."""
-    cut = min(max(boundary, 0), len(text))
-    if cut > 0:
-        yield 0, text[:cut]
-    if cut < len(text):
-        yield 1, text[cut:]
+def _write(piece: Allotted, writer: store.SplitWriter, tokenizer: Tokenizer) -> None:
+    """A piece's tokens. Where a document begins, the one before ends: with the token for that, or a line feed."""
+    text, at = piece.text, piece.begins_at
+    if at is not None:
+        if tokenizer.eos is not None:
+            if writer.n_tokens:
+                writer.add("", np.array([tokenizer.eos]))
+        elif at:
+            writer.add(text[:at], tokenizer.encode(text[:at]))
+        writer.mark()
+        text = text[at:]
+    if text:
+        writer.add(text, tokenizer.encode(text))

@@ -1,176 +1,145 @@
-"""The text of a data set, in pieces: which files it is, and their characters, in constant memory.
+"""The documents of a source, one after another in constant memory, and an account of what was read and left out.
 
-Knows encodings, files and folders; nothing of tokens or splits.
+Knows sources, files and their formats; nothing of tokens or splits.
 """
 
-import codecs
-import difflib
-import os
+import zlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from gptforge import assets
 from gptforge.config.data import DataConfig
-from gptforge.errors import DataError
+from gptforge.data.encoding import CHUNK_BYTES
+from gptforge.data.files import File, Source, unreadable
+from gptforge.data.formats import Part, Reading
+from gptforge.errors import DataError, UserError
 
-CHUNK_BYTES = 4 << 20
-TEXT_SUFFIXES = (".txt", ".text", ".md", ".markdown", ".rst", ".org", ".adoc", ".tex")
-
-_BUILT_IN = {
-    "shakespeare": lambda: assets.shakespeare(full=False),
-    "shakespeare_full": lambda: assets.shakespeare(full=True),
-    "pydoc": assets.pydoc,
-}
-_UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+MOST_SHOWN = 20  # faults that are kept with their message; all are counted
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Files that together are one text, in order; `label` is what a person calls it, `notes` what was decided."""
+class Piece(NamedTuple):
+    """A document or, where it is long, a part of one: the first `begins` it. `file` is the file's number."""
 
-    files: tuple[Path, ...]
-    label: str
-    notes: tuple[str, ...] = ()
+    text: str
+    begins: bool
+    file: int
 
 
-def open_source(cfg: DataConfig) -> Source:
-    """The files that a config means. Built-in texts are fetched when they are not in the cache yet.
+@dataclass(slots=True)
+class Account:
+    """What reading found: bytes, files by encoding, and the faults that `data.on_error=skip` left out."""
 
-    Raises DataError for a path that is missing, unreadable, neither file nor folder, or a folder without text files.
+    bytes: int = 0
+    documents: int = 0
+    encodings: Counter[str] = field(default_factory=Counter)
+    marked: int = 0
+    guessed: list[tuple[str, str]] = field(default_factory=list)
+    empty: int = 0
+    skipped: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    def skip(self, error: UserError) -> None:
+        self.skipped += 1
+        if len(self.faults) < MOST_SHOWN:
+            self.faults.append(f"{error.what} ({error.where})" if error.where else error.what)
+
+    def notes(self, n_files: int) -> Iterator[str]:
+        """What a person should know of it, in one line each."""
+        if self.marked:
+            yield f"{self.marked} of {n_files} files began with a byte order mark, which is left out"
+        if others := {name: n for name, n in self.encodings.items() if name != "UTF-8"}:
+            yield "not in UTF-8: " + ", ".join(f"{n} in {name}" for name, n in others.items())
+        for path, name in self.guessed[:3]:
+            yield f"{path} is read as {name}, a guess; data.encoding=… sets it"
+        if self.empty:
+            yield f"{self.empty:,} of {n_files:,} files are empty"
+
+    def warnings(self) -> Iterator[str]:
+        if self.skipped:
+            yield f"{self.skipped:,} files or rows were left out (data.on_error=skip), such as: {self.faults[0]}"
+
+
+class Reader:
+    """Reads the documents of a source; `account` fills up meanwhile.
+
+    Nothing is changed in a text but its encoding: line ends stay as they are. With data.on_error=stop the first file
+    or row that cannot be used raises DataError; with skip it is left out and counted.
     """
-    if cfg.source != "files":
-        return Source((_BUILT_IN[cfg.source](),), cfg.source)
-    path = Path(cfg.path or "").expanduser()
-    try:
-        if path.is_dir():
-            files, notes = _files_of(path)
-        elif path.is_file():
-            files, notes = (path,), ()
-        elif path.exists():
+
+    def __init__(self, source: Source, cfg: DataConfig, chunk_bytes: int = CHUNK_BYTES) -> None:
+        self._source = source
+        self._cfg = cfg
+        self._chunk_bytes = chunk_bytes
+        self.account = Account()
+
+    def pieces(self) -> Iterator[Piece]:
+        """Every document of every file, in order. Raises DataError when there is no text at all."""
+        self.account = Account()
+        for number, file in enumerate(self._source.files):
+            try:
+                yield from self._of_file(number, file)
+            except UserError as e:
+                self._fault(e)
+        if not self.account.documents:
+            one = len(self._source.files) == 1
+            what = str(self._source.files[0].path) if one else self._source.label
             raise DataError(
-                f"{path} is neither a file nor a folder", fix="data=PATH (a text file, or a folder of them)"
+                f"{what} is empty" if not self.account.skipped else f"nothing of {what} can be read",
+                where=self.account.faults[0] if self.account.faults else "",
+                fix="data=PATH (a text of some thousand characters at least)",
             )
-        else:
-            raise _missing(path)
-        marked = sum(_starts_with_bom(file) for file in files)
-    except OSError as e:
-        raise _unreadable(e, path) from None
-    if marked:
-        notes += (f"{marked} of {len(files)} files began with a byte order mark, which is left out",)
-    return Source(files, path.absolute().name or str(path), notes)
+
+    def _of_file(self, number: int, file: File) -> Iterator[Piece]:
+        account = self.account
+        before = account.documents
+
+        def read(n: int) -> None:
+            account.bytes += n
+
+        if self._cfg.on_error == "skip":  # a file is left out as a whole: look at its end before its begin is used
+            for _ in self._parts(Reading(file, self._cfg, on_fault=lambda e: None)):
+                pass
+        reading = Reading(file, self._cfg, read, self._fault, self._chunk_bytes)
+        for part in self._parts(reading):
+            account.documents += part.begins
+            yield Piece(part.text, part.begins, number)
+        found = reading.encoding
+        account.empty += account.documents == before
+        if file.kind != "parquet":
+            account.encodings[str(found)] += 1
+            account.marked += found.marked
+            if found.guessed:
+                account.guessed.append((str(file.path), str(found)))
+
+    def _parts(self, reading: Reading) -> Iterator[Part]:
+        file = reading.file
+        try:
+            yield from reading.parts()
+        except (OSError, EOFError, zlib.error, *_zstd_errors(file)) as e:
+            raise _damaged(e, file) from None
+
+    def _fault(self, error: UserError) -> None:
+        if self._cfg.on_error == "stop":
+            raise error
+        self.account.skip(error)
 
 
-def chunks(source: Source, chunk_bytes: int = CHUNK_BYTES) -> Iterator[str]:
-    """The text, in non-empty pieces of at most about `chunk_bytes` bytes that never cut a character.
-
-    A byte order mark at a file's begin is left out, and a file that ends within a line gets a line
-    feed before the next one. Nothing else is changed: line ends stay as they are. Raises DataError for bytes
-    that are no text (with their place), for a file that cannot be read and when there is no text at all.
-    """
-    last = ""
-    for path in source.files:
-        joined = not last or last == "\n"
-        for text in _decoded(path, chunk_bytes):
-            yield text if joined else "\n" + text
-            joined, last = True, text[-1]
-    if not last:
-        what = str(source.files[0]) if len(source.files) == 1 else source.label
-        raise DataError(f"{what} is empty", fix="data=PATH (a text of some thousand characters at least)")
-
-
-def _decoded(path: Path, chunk_bytes: int) -> Iterator[str]:
-    """The characters of one file after its byte order mark, in non-empty pieces."""
-    line = 1
+def _zstd_errors(file: File) -> tuple[type[Exception], ...]:
+    if file.packed != ".zst":
+        return ()
     try:
-        with path.open("rb") as file:
-            start = file.read(3)
-            # `rest` are the bytes read but not decoded yet, `offset` is where they begin.
-            rest, offset = (b"", 3) if start == codecs.BOM_UTF8 else (start, 0)
-            at_end = False
-            while not at_end:
-                read = file.read(chunk_bytes)
-                at_end = not read
-                block = rest + read
-                if (nul := block.find(0)) >= 0:
-                    raise _not_text(path, block, nul, offset, line)
-                try:
-                    text, used = codecs.utf_8_decode(block, "strict", at_end)
-                except UnicodeDecodeError as e:
-                    raise _not_text(path, block, e.start, offset, line) from None
-                if text:
-                    yield text
-                rest = block[used:]
-                offset += used
-                line += block.count(b"\n", 0, used)
-    except OSError as e:
-        raise _unreadable(e, path) from None
+        from zstandard import ZstdError
+    except ImportError:
+        return ()
+    return (ZstdError,)
 
 
-def _files_of(folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """The text files below a folder, sorted by their path in it, and a note on what was counted and skipped."""
-    found: list[Path] = []
-    others: list[Path] = []
-    for parent, names, file_names in os.walk(folder, onerror=_raise):
-        names[:] = [name for name in names if not name.startswith(".")]
-        for name in file_names:
-            path = Path(parent, name)
-            if not name.startswith(".") and path.is_file():
-                (found if path.suffix.lower() in TEXT_SUFFIXES else others).append(path)
-    if not found:
-        example = min(others).relative_to(folder) if others else None
-        raise DataError(
-            f"{folder} has no text files ({' '.join(TEXT_SUFFIXES)}), only {len(others)} others"
-            if others
-            else f"{folder} has no files",
-            fix=f"one file, whatever its name: data={folder / example}" if example else "data=PATH",
-        )
-    kinds = Counter(path.suffix.lower() for path in found).most_common()
-    note = f"{len(found)} text files ({', '.join(f'{n} {suffix}' for suffix, n in kinds)})"
-    if others:
-        note += f"; {len(others)} other files are not read"
-    return tuple(sorted(found, key=lambda path: path.relative_to(folder).parts)), (note,)
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _starts_with_bom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(3) == codecs.BOM_UTF8
-
-
-def _missing(path: Path) -> DataError:
-    parent = next(p for p in path.absolute().parents if p.is_dir())
-    wanted = path.absolute().relative_to(parent).parts[0]
-    near = difflib.get_close_matches(wanted, sorted(os.listdir(parent)), 1, 0.5)
-    shown = parent if path.is_absolute() else Path(os.path.relpath(parent))
+def _damaged(error: Exception, file: File) -> DataError:
+    if isinstance(error, OSError) and error.errno is not None:
+        return unreadable(error, file.path)
     return DataError(
-        f"there is no file or folder {path}",
-        where=f"the folder {parent} exists, {wanted} in it does not",
-        fix=f"data={shown / near[0]}" if near else "data=PATH (a text file, or a folder of them)",
+        f"{file.path} cannot be unpacked: {error or type(error).__name__}",
+        fix=["data.on_error=skip (leave such files out)", f"see what is wrong with it: file {Path(file.path).name}"],
     )
-
-
-def _unreadable(error: OSError, path: Path) -> DataError:
-    return DataError(
-        f"{error.filename or path} cannot be read: {error.strerror}",
-        fix="a file or folder that you may read: data=PATH",
-    )
-
-
-def _not_text(path: Path, block: bytes, at: int, offset: int, line: int) -> DataError:
-    """The error for the byte at `block[at]`, where the block begins at byte `offset` of the file, in line `line`."""
-    with path.open("rb") as file:  # the block may end right here
-        file.seek(offset + at)
-        shown = file.read(4).hex(" ")
-    line += block.count(b"\n", 0, at)
-    where = f"byte {offset + at:,} (counted from 0), line {line:,}: {shown}"
-    utf16 = offset == 0 and block.startswith(_UTF16_BOMS)
-    if block[at] == 0 and not utf16:
-        return DataError(f"{path} is a binary file: it has a NUL byte", where=where, fix="a text file: data=PATH")
-    what, encoding = ("is UTF-16, not UTF-8", "UTF-16") if utf16 else ("is not UTF-8", "LATIN1")
-    fix = f"if it is text in another encoding: iconv -f {encoding} -t UTF-8 {path} > NEW.txt, then data=NEW.txt"
-    return DataError(f"{path} {what}", where=where, fix=fix)

@@ -1,15 +1,17 @@
 """Token files on disk: written once, checked at every use, never half there.
 
-A stored data set is a folder with train.bin, val.bin and the manifest dataset.json. Knows nothing
-of texts: ids go in, memory maps come out.
+A stored data set is a folder with train.bin and val.bin (ids), train.starts and val.starts (where documents begin),
+tokenizer.json and the manifest dataset.json. Knows nothing of texts: ids go in, memory maps come out.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from array import array
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,8 @@ from gptforge.tokenizers.base import Tokenizer, id_dtype
 
 MANIFEST = "dataset.json"
 SPLITS = ("train", "val")
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+KEY_VERSION = 1  # of the names of data sets, which runs keep: their data are known by them
 REHASH_BYTES = 200_000_000  # up to this size the content is checked at every use, beyond it only the size
 STALE_SECONDS = 24 * 3600
 
@@ -29,12 +32,15 @@ STALE_SECONDS = 24 * 3600
 class Dataset:
     """A prepared text: `train` and `val` are read-only ids (n,), uint16 or uint32, mapped from disk.
 
+    `train_starts` and `val_starts` (n_documents,) int64 say where documents begin in them: ascending, the first 0.
     `manifest` is dataset.json; `fingerprint` names content, tokenizer and split: equal ones have equal ids.
     `notes` say what was decided, `warnings` what the user should look at.
     """
 
     train: np.ndarray
     val: np.ndarray
+    train_starts: np.ndarray
+    val_starts: np.ndarray
     tokenizer: Tokenizer
     manifest: dict[str, Any]
     notes: list[str] = field(default_factory=list)
@@ -46,14 +52,16 @@ class Dataset:
 
 
 class SplitWriter:
-    """Appends ids to one split's file and keeps its counts and hash."""
+    """Appends ids to one split's file and keeps its counts and hash; `n_tokens` are in it so far."""
 
-    def __init__(self, path: Path, vocab_size: int) -> None:
+    def __init__(self, folder: Path, split: str, vocab_size: int) -> None:
         self._vocab_size = vocab_size
         self._dtype = id_dtype(vocab_size)
-        self._file = path.open("wb")
+        self._starts = array("q")
+        self._starts_path = folder / f"{split}.starts"
+        self._file = (folder / f"{split}.bin").open("wb")
         self._sha256 = hashlib.sha256()
-        self._tokens = self._bytes = self._characters = 0
+        self.n_tokens = self._bytes = self._characters = 0
 
     def add(self, text: str, ids: np.ndarray) -> None:
         """Append the ids (n,) of a text. Raises ValueError for an id outside the vocabulary, before any cast."""
@@ -62,17 +70,28 @@ class SplitWriter:
         content = ids.astype(self._dtype).tobytes()
         self._file.write(content)
         self._sha256.update(content)
-        self._tokens += len(ids)
+        self.n_tokens += len(ids)
         self._characters += len(text)
         self._bytes += len(text.encode())
 
+    def mark(self) -> None:
+        """A document begins with the next token."""
+        if not self._starts or self._starts[-1] < self.n_tokens:  # one without tokens is none
+            self._starts.append(self.n_tokens)
+
     def close(self) -> dict[str, Any]:
-        """Flush to disk; the split's entry in the manifest: tokens, characters and UTF-8 bytes of text, sha256."""
+        """Flush to disk; the split's entry in the manifest: tokens, documents, characters, UTF-8 bytes, hashes."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
+        if self._starts and self._starts[-1] == self.n_tokens:
+            self._starts.pop()
+        starts = np.array(self._starts, dtype="<i8").tobytes()
+        write_whole(self._starts_path, starts)
         return {
-            "tokens": self._tokens,
+            "documents": len(starts) // 8,
+            "starts_sha256": hashlib.sha256(starts).hexdigest(),
+            "tokens": self.n_tokens,
             "characters": self._characters,
             "bytes": self._bytes,
             "sha256": self._sha256.hexdigest(),
@@ -85,33 +104,47 @@ class SplitWriter:
 
 def key_of(parts: Mapping[str, Any]) -> str:
     """The name of the data set that these parts decide: SHA-256 in hex."""
-    canonical = json.dumps({"schema_version": SCHEMA_VERSION, **parts}, sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps({"schema_version": KEY_VERSION, **parts}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def temporary_folder(folder: Path) -> Path:
-    """A new folder beside `folder`, of this process alone, to fill and `commit`; removes those of dead processes."""
+@contextlib.contextmanager
+def temporary_folder(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder`, to fill and `commit`, removed at the end; and those of dead processes removed."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     for old in folder.parent.glob(".tmp-*"):
         if _age(old) > STALE_SECONDS:
             shutil.rmtree(old, ignore_errors=True)
     temporary = folder.parent / f".tmp-{folder.name}-{os.getpid()}-{os.urandom(4).hex()}"
     temporary.mkdir()
-    return temporary
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write dataset.json, the last file of a folder, and sync both."""
-    with (folder / MANIFEST).open("w", encoding="utf-8", newline="\n") as file:
-        json.dump(manifest, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    _sync_folder(folder)
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file and sync it."""
+    write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """All of the content or nothing, synced, whoever else writes the file at the same time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def commit(temporary: Path, folder: Path) -> None:
     """Rename a finished folder to its name. What another process put there meanwhile stays, if it is whole."""
+    _sync_folder(temporary)
     try:
         temporary.rename(folder)
     except OSError:
@@ -137,20 +170,27 @@ def check(folder: Path) -> tuple[dict[str, Any] | None, str]:
         itemsize = np.dtype(manifest["dtype"]).itemsize
         sizes = {split: int(manifest["splits"][split]["tokens"]) * itemsize for split in SPLITS}
         for split, size in sizes.items():
-            path = folder / f"{split}.bin"
-            if path.stat().st_size != size:
-                return None, f"{path.name} has {path.stat().st_size:,} bytes instead of {size:,}"
-            if sum(sizes.values()) <= REHASH_BYTES and _sha256(path) != manifest["splits"][split]["sha256"]:
-                return None, f"the content of {path.name} is not what was written"
+            entry = manifest["splits"][split]
+            held = [(f"{split}.bin", size, entry["sha256"])]
+            held += [(f"{split}.starts", 8 * int(entry["documents"]), entry["starts_sha256"])]
+            for name, size, sha256 in held:
+                path = folder / name
+                if path.stat().st_size != size:
+                    return None, f"{name} has {path.stat().st_size:,} bytes instead of {size:,}"
+                if sum(sizes.values()) <= REHASH_BYTES and _sha256(path) != sha256:
+                    return None, f"the content of {name} is not what was written"
     except (OSError, ValueError, KeyError, TypeError) as e:
         return None, f"{type(e).__name__}: {e}"
     return manifest, ""
 
 
-def load(folder: Path, manifest: dict[str, Any], tokenizer: Tokenizer) -> Dataset:
+def load(
+    folder: Path, manifest: dict[str, Any], tokenizer: Tokenizer, notes: list[str], warnings: list[str]
+) -> Dataset:
     """The data set of a checked folder."""
     train, val = (_mapped(folder / f"{split}.bin", np.dtype(manifest["dtype"])) for split in SPLITS)
-    return Dataset(train, val, tokenizer, manifest)
+    train_starts, val_starts = (_mapped(folder / f"{split}.starts", np.dtype("<i8")) for split in SPLITS)
+    return Dataset(train, val, train_starts, val_starts, tokenizer, manifest, notes, warnings)
 
 
 def _mapped(path: Path, dtype: np.dtype[Any]) -> np.ndarray:

@@ -1,0 +1,186 @@
+"""Which files a text is made of: a file, a folder, a pattern, or several of these; and of what kind each file is.
+
+Knows names and folders; opens no file.
+"""
+
+import difflib
+import fnmatch
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gptforge import assets
+from gptforge.config.data import DataConfig
+from gptforge.errors import DataError
+
+PROSE = (".txt", ".text", ".md", ".markdown", ".rst", ".org", ".adoc", ".tex")
+CODE = (
+    *(".py", ".pyi", ".c", ".h", ".cc", ".cpp", ".hpp", ".cu", ".java", ".kt", ".scala", ".js", ".mjs", ".ts", ".jsx"),
+    *(".tsx", ".go", ".rs", ".rb", ".php", ".swift", ".cs", ".sh", ".pl", ".lua", ".r", ".jl", ".sql", ".hs", ".ml"),
+    *(".clj", ".ex", ".erl", ".el", ".lisp", ".f90", ".css"),
+)
+KINDS = dict.fromkeys((*PROSE, *CODE), "text") | {
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet",
+    ".html": "html", ".htm": "html", ".xhtml": "html",
+}  # fmt: skip
+PACKED = (".gz", ".zst")
+
+_BUILT_IN = {
+    "shakespeare": lambda: assets.shakespeare(full=False),
+    "shakespeare_full": lambda: assets.shakespeare(full=True),
+    "pydoc": assets.pydoc,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of text: `kind` is text, jsonl, csv, tsv, parquet or html; `packed` is .gz, .zst or nothing."""
+
+    path: Path
+    kind: str
+    packed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Files that together are one text, in order; `label` is what a person calls it, `notes` what was decided."""
+
+    files: tuple[File, ...]
+    label: str
+    notes: tuple[str, ...] = ()
+
+
+def find(cfg: DataConfig) -> Source:
+    """The files that a config means. Built-in texts are fetched when they are not in the cache yet.
+
+    Raises DataError for a path that is missing, unreadable, neither file nor folder, or has no text files.
+    """
+    if cfg.source != "files":
+        return Source((File(_BUILT_IN[cfg.source](), "text"),), cfg.source)
+    return of_path(cfg.path or "", cfg.include, cfg.exclude)
+
+
+def of_path(given: str, include: list[str], exclude: list[str]) -> Source:
+    """The files of a file, a folder or a pattern such as notes/**/*.md."""
+    path = Path(given).expanduser()
+    label = path.absolute().name or str(path)
+    try:
+        if path.is_dir():
+            return _of_folder(path, label, include, exclude)
+        if path.is_file():
+            return Source((File(path, *kind_of(path)),), label)
+        if os.path.lexists(path):
+            what = "leads nowhere" if path.is_symlink() else "is neither a file nor a folder"
+            raise DataError(f"{path} {what}", fix="data=PATH (a text file, or a folder of them)")
+        if glob.has_magic(given):
+            return _of_pattern(path, label, exclude)
+    except OSError as e:
+        raise unreadable(e, path) from None
+    raise _missing(path)
+
+
+def kind_of(path: Path) -> tuple[str, str]:
+    """The kind of a file and how it is packed, by its name; one that is asked for by name is text if nothing else."""
+    suffixes = [s.lower() for s in path.suffixes[-2:]]
+    packed = suffixes.pop() if suffixes and suffixes[-1] in PACKED else ""
+    return KINDS.get(suffixes[-1] if suffixes else "", "text"), packed
+
+
+def known(path: Path) -> bool:
+    """Whether a file of a folder is read though nobody named it."""
+    suffixes = [s.lower() for s in path.suffixes[-2:]]
+    if len(suffixes) == 2 and suffixes[-1] in PACKED:
+        suffixes.pop()
+    return bool(suffixes) and suffixes[-1] in KINDS
+
+
+def _of_folder(folder: Path, label: str, include: list[str], exclude: list[str]) -> Source:
+    found: list[Path] = []
+    others: list[Path] = []
+    broken = 0
+    for path in _walked(folder):
+        name = path.relative_to(folder).as_posix()
+        broken += not path.exists()
+        wanted = _matches(name, include) if include else known(path)
+        if path.is_file():
+            (found if wanted and not _matches(name, exclude) else others).append(path)
+    if not found:
+        raise _without_text(folder, others, include)
+    kinds = Counter("".join(path.suffixes[-2:] if path.suffix in PACKED else [path.suffix]).lower() for path in found)
+    shown = ", ".join(f"{n:,} {suffix or 'without a suffix'}" for suffix, n in kinds.most_common(8))
+    note = f"{len(found):,} text files ({shown})"
+    if others:
+        note += f"; {len(others):,} other files are not read"
+    if broken:
+        note += f"; {broken:,} links lead nowhere"
+    found.sort(key=lambda path: path.relative_to(folder).parts)
+    return Source(tuple(File(path, *kind_of(path)) for path in found), label, (note,))
+
+
+def _walked(folder: Path) -> Iterator[Path]:
+    """Everything below a folder that is no folder and not hidden; links to folders are not followed, so no loops."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for parent, names, file_names in os.walk(folder, onerror=refuse):
+        names[:] = [name for name in names if not name.startswith(".")]
+        yield from (Path(parent, name) for name in file_names if not name.startswith("."))
+
+
+def _of_pattern(pattern: Path, label: str, exclude: list[str]) -> Source:
+    matched = (Path(name) for name in glob.glob(str(pattern), recursive=True))
+    found = sorted(p for p in matched if p.is_file() and not _matches(p.as_posix(), exclude))
+    if not found:
+        raise DataError(
+            f"no file matches {pattern}", fix="data=FOLDER reads every text file in it; ** stands for any folders"
+        )
+    return Source(tuple(File(p, *kind_of(p)) for p in found), label, (f"{len(found):,} files match {pattern}",))
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a path within a folder, or its last part, matches any of the patterns."""
+    return any(fnmatch.fnmatch(name, p) or fnmatch.fnmatch(name.rpartition("/")[2], p) for p in patterns)
+
+
+def _without_text(folder: Path, others: list[Path], include: list[str]) -> DataError:
+    example = min(others).relative_to(folder) if others else None
+    if include:
+        return DataError(
+            f"{folder} has no file that matches data.include={','.join(include)}",
+            where=f"there are {len(others):,} others, such as {example}" if example else "it has no files",
+            fix="data.include=['*.txt'], or leave it out",
+        )
+    if not example:
+        return DataError(f"{folder} has no files", fix="data=PATH")
+    suffix = others[0].suffix or "*"
+    return DataError(
+        f"{folder} has no text files ({' '.join(PROSE)} …), only {len(others):,} others",
+        fix=[
+            f"data.include=['*{suffix}'] to read them as text",
+            f"one file, whatever its name: data={folder / example}",
+        ],
+    )
+
+
+def _missing(path: Path) -> DataError:
+    parent = next(p for p in path.absolute().parents if p.is_dir())
+    wanted = path.absolute().relative_to(parent).parts[0]
+    near = difflib.get_close_matches(wanted, sorted(os.listdir(parent)), 1, 0.5)
+    beside = parent if path.is_absolute() else Path(os.path.relpath(parent))
+    return DataError(
+        f"there is no file or folder {path}",
+        where=f"the folder {parent} exists, {wanted} in it does not",
+        fix=f"data={beside / near[0]}" if near else "data=PATH (a text file, or a folder of them)",
+    )
+
+
+def unreadable(error: OSError, path: Path) -> DataError:
+    """The error for a file or folder that the system does not let us read."""
+    return DataError(
+        f"{error.filename or path} cannot be read: {error.strerror or error}",
+        fix=["a file or folder that you may read: data=PATH", "data.on_error=skip (leave such files out)"],
+    )

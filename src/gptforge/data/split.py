@@ -1,0 +1,103 @@
+"""Which part of a corpus is learnt and which is kept for validation: by position, by whole documents, or by hash.
+
+Knows the corpus's index; nothing of tokens or files.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from gptforge.config.data import DataConfig
+from gptforge.data.corpus import Corpus
+from gptforge.data.order import permuted
+
+MANY = 20  # documents; of fewer, a tenth is too coarse a share, and the end of the text is taken
+SLACK = 0.1
+TRAIN, VAL = 0, 1
+
+
+class Allotted(NamedTuple):
+    """A piece of a split's text. At character `begins_at` a document begins; None where none does."""
+
+    split: int
+    text: str
+    begins_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A division of a corpus: at character `boundary` of its joined text, or by `val` (n_documents,) bool."""
+
+    corpus: Corpus
+    boundary: int = 0
+    val: np.ndarray | None = None
+    reason: str = ""
+
+    def pieces(self) -> Iterator[Allotted]:
+        """The corpus's pieces in order, none empty; a document that begins in a line has a line feed before it."""
+        yield from self._by_position() if self.val is None else self._by_document(self.val)
+
+    def _by_position(self) -> Iterator[Allotted]:
+        done = 0
+        corpus = self.corpus
+        index = zip(corpus.texts(), corpus.begins.tolist(), corpus.leads.tolist(), strict=True)
+        for text, begins, lead in index:
+            joined = "\n" + text if lead else text
+            begins_at = int(lead) if begins else None
+            cut = min(max(self.boundary - done, 0), len(joined))
+            if cut:
+                here = begins_at is not None and begins_at < cut
+                yield Allotted(TRAIN, joined[:cut], begins_at if here else None)
+            if cut < len(joined):
+                later = begins_at - cut if begins_at is not None and begins_at >= cut else None
+                first = done + cut == self.boundary  # validation begins here, even within a document
+                yield Allotted(VAL, joined[cut:], 0 if first and later is None else later)
+            done += len(joined)
+
+    def _by_document(self, val: np.ndarray) -> Iterator[Allotted]:
+        in_line = [False, False]
+        corpus = self.corpus
+        index = zip(corpus.texts(), corpus.begins.tolist(), val[corpus.documents].tolist(), strict=True)
+        for text, begins, kept in index:
+            split = VAL if kept else TRAIN
+            lead = begins and in_line[split]
+            in_line[split] = not text.endswith("\n")
+            yield Allotted(split, "\n" + text if lead else text, int(lead) if begins else None)
+
+
+def divide(corpus: Corpus, cfg: DataConfig) -> Split:
+    """The split that a config asks for. Equal documents are always on the same side of a split by documents."""
+    how, reason = cfg.split, "asked for"
+    if how == "auto":
+        how = "document" if corpus.n_documents >= MANY else "position"
+        reason = f"{corpus.n_documents:,} document{'s' if corpus.n_documents > 1 else ''}"
+    if how == "position":
+        return Split(corpus, int(corpus.n_characters * (1 - cfg.val_fraction)), reason=f"by position: {reason}")
+    if how == "hash":
+        val = corpus.hashes < np.uint64(int(cfg.val_fraction * 2**64))
+        return Split(corpus, val=val, reason=f"by hash: {reason}")
+    return Split(corpus, val=_drawn(corpus, cfg), reason=f"by document, drawn with data.split_seed: {reason}")
+
+
+def _drawn(corpus: Corpus, cfg: DataConfig) -> np.ndarray:
+    """Documents in an order drawn with the seed, until they have their share of the text: bool (n_documents,).
+
+    One that would make the share more than SLACK too large is passed over; if all would, the shortest is taken.
+    """
+    _, group = np.unique(corpus.hashes, return_inverse=True)  # equal documents: one draw for all of them
+    n_groups = int(group.max()) + 1
+    lengths = np.bincount(group, weights=corpus.document_lengths)
+    wanted = cfg.val_fraction * lengths.sum()
+    chosen = np.zeros(n_groups, dtype=bool)
+    have = 0.0
+    for drawn in np.argsort(permuted(np.arange(n_groups), n_groups, cfg.split_seed)).tolist():
+        if have + lengths[drawn] <= (1 + SLACK) * wanted:
+            chosen[drawn] = True
+            have += lengths[drawn]
+        if have >= wanted:
+            break
+    if not have and n_groups > 1:
+        chosen[lengths.argmin()] = True
+    return chosen[group]
