@@ -35,18 +35,6 @@ HYDRA = {"gptforge.cli", "gptforge.compose"}
 TORCH_FREE = {
     *("cli", "config", "runs", "errors", "assets", "completion", "signals", "usage", "sweep", "notices", "locks")
 }
-    "cli",
-    "config",
-    "runs",
-    "errors",
-    "assets",
-    "completion",
-    "signals",
-    "usage",
-    "sweep",
-    "notices",
-    "locks",
-}
 
 
 def part(module: str) -> str:
