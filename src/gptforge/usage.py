@@ -13,6 +13,7 @@ from gptforge.config.schema import MISSING, leaves, sections, shown, to_dict
 EXAMPLES = """\
   gptforge train                                         the small model on Shakespeare, about three minutes
   gptforge train data=path/to/my/text                    your own text: a file, or a folder
+  gptforge prepare path/to/my/text                       what that text is: documents, tokens, leakage
   gptforge train model=medium train.time=30m             another size, as long as you have
   gptforge train resume=latest                           go on where a run stopped
   gptforge sample ckpt=latest prompt="ROMEO:"            write with it
@@ -31,6 +32,7 @@ class Command:
 
 COMMANDS = {
     "train": Command("train a model, or go on with a run (resume=latest)", sweeps=True),
+    "prepare": Command("make a text into tokens, and say what it is like", positionals=("data",)),
     "sample": Command("write text with a trained model", positionals=("ckpt",)),
     "info": Command("what a config means: parameters, FLOPs, memory, without training"),
     "doctor": Command("what this machine has, and what is missing"),

@@ -65,6 +65,17 @@ class InfoConfig(TrainConfig):
 
 
 @dataclass(kw_only=True, slots=True)
+class PrepareConfig:
+    """gptforge prepare"""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    out: str | None = key(None, "a file for the report, as JSON", resume=Resume.FREE, free_text=True)
+    json: bool = key(False, "print JSON", resume=Resume.FREE)
+    ui: str = key("auto", "quiet or json: no progress", resume=Resume.FREE, choices=UI)
+
+
+@dataclass(kw_only=True, slots=True)
 class SampleConfig:
     """gptforge sample"""
 
@@ -99,6 +110,7 @@ class DoctorConfig:
 
 SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
+    "prepare": PrepareConfig,
     "sample": SampleConfig,
     "info": InfoConfig,
     "doctor": DoctorConfig,
@@ -106,6 +118,7 @@ SCHEMAS: dict[str, type] = {
 
 __all__ = [
     "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "DataConfig", "DoctorConfig", "EvalConfig",
-    "InfoConfig", "LogConfig", "LoopConfig", "ModelConfig", "OptimizerConfig", "ParallelConfig", "RuntimeConfig",
-    "SampleConfig", "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "TokenizerConfig", "TrainConfig",
+    "InfoConfig", "LogConfig", "LoopConfig", "ModelConfig", "OptimizerConfig", "ParallelConfig", "PrepareConfig",
+    "RuntimeConfig", "SampleConfig", "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "TokenizerConfig",
+    "TrainConfig",
 ]  # fmt: skip

@@ -16,19 +16,34 @@ from gptforge.data.read import Piece
 
 _CODE_POINTS = 0x110000
 _READ_BYTES = 8 << 20
+_COUNTED_AT_ONCE = 1 << 20
 
 
-class CharacterSet:
-    """Which characters were seen, as one flag for each code point: fast, and 1 MB for any text."""
+class CharacterCounts:
+    """How often each character was seen; 9 MB for any text."""
 
     def __init__(self) -> None:
-        self.flags = np.zeros(_CODE_POINTS, dtype=bool)
+        self._counts = np.zeros(_CODE_POINTS, dtype=np.int64)
+        self._waiting: list[str] = []
+        self._n_waiting = 0
 
     def add(self, text: str) -> None:
-        self.flags[np.frombuffer(text.encode("utf-32-le"), dtype="<u4")] = True
+        self._waiting.append(text)
+        self._n_waiting += len(text)
+        if self._n_waiting >= _COUNTED_AT_ONCE:  # a count of short texts one by one would cost more than the texts
+            self._count()
 
-    def __str__(self) -> str:
-        return np.flatnonzero(self.flags).astype("<u4").tobytes().decode("utf-32-le")
+    def most_common(self) -> list[tuple[str, int]]:
+        """The characters that were seen with their counts, most frequent first."""
+        self._count()
+        seen = np.flatnonzero(self._counts)
+        order = seen[np.argsort(-self._counts[seen], kind="stable")]
+        return [(chr(c), n) for c, n in zip(order.tolist(), self._counts[order].tolist(), strict=True)]
+
+    def _count(self) -> None:
+        seen = np.bincount(np.frombuffer("".join(self._waiting).encode("utf-32-le"), dtype="<u4"))
+        self._counts[: len(seen)] += seen
+        self._waiting, self._n_waiting = [], 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +65,21 @@ class Corpus:
     hashes: np.ndarray
     sha256: str
     n_characters: int
-    characters: str
+    character_counts: list[tuple[str, int]]
 
     @property
     def n_documents(self) -> int:
         return len(self.hashes)
+
+    @property
+    def characters(self) -> str:
+        """The different characters of the joined text, sorted."""
+        return "".join(sorted(c for c, _ in self.character_counts))
+
+    @property
+    def n_equal(self) -> int:
+        """How many documents are equal to an earlier one."""
+        return len(self.hashes) - len(np.unique(self.hashes))
 
     @property
     def documents(self) -> np.ndarray:
@@ -90,7 +115,7 @@ class CorpusWriter:
         self._hashes = array("Q")
         self._joined = hashlib.sha256()
         self._document = hashlib.blake2b(digest_size=8)
-        self._characters = CharacterSet()
+        self._characters = CharacterCounts()
         self._in_line = False
 
     def add(self, piece: Piece) -> None:
@@ -125,7 +150,7 @@ class CorpusWriter:
             hashes=np.array(self._hashes),
             sha256=self._joined.hexdigest(),
             n_characters=int(lengths.sum(dtype=np.int64) + leads.sum()),
-            characters=str(self._characters),
+            character_counts=self._characters.most_common(),
         )
 
     def abort(self) -> None:

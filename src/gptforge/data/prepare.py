@@ -19,7 +19,7 @@ from gptforge import assets
 from gptforge.config.data import DataConfig, TokenizerConfig
 from gptforge.config.units import shown_bytes
 from gptforge.data import files, store
-from gptforge.data.corpus import CharacterSet, Corpus, CorpusWriter
+from gptforge.data.corpus import Corpus, CorpusWriter
 from gptforge.data.encoding import CHUNK_BYTES
 from gptforge.data.files import Source
 from gptforge.data.read import Reader
@@ -164,7 +164,8 @@ def _make(
         manifest = {"schema_version": store.SCHEMA_VERSION, "key": key, **parts, "label": source.label}
         manifest |= {"tokenizer_kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size}
         manifest |= {"dtype": store.id_dtype(tokenizer.vocab_size).str, "n_characters": corpus.n_characters}
-        manifest |= {"n_documents": corpus.n_documents, "split": split.reason}
+        manifest |= {"n_documents": corpus.n_documents, "n_equal": corpus.n_equal, "split": split.reason}
+        manifest |= {"characters": corpus.character_counts}
         _encode(split, tokenizer, temporary, manifest, report)
         corpus.path.unlink()
         store.write_json(temporary / "tokenizer.json", tokenizer.stored())
@@ -272,6 +273,16 @@ def _encode(split: Split, tokenizer: Tokenizer, folder: Path, manifest: dict[str
     finally:
         for writer in writers:
             writer.abort()
+
+
+class CharacterSet:
+    """Which characters were seen, as one flag for each code point: fast, and 1 MB for any text."""
+
+    def __init__(self) -> None:
+        self.flags = np.zeros(0x110000, dtype=bool)
+
+    def add(self, text: str) -> None:
+        self.flags[np.frombuffer(text.encode("utf-32-le"), dtype="<u4")] = True
 
 
 def _write(piece: Allotted, writer: store.SplitWriter, tokenizer: Tokenizer) -> None:
