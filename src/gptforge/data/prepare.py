@@ -5,8 +5,9 @@ Constant memory whatever the text's size. Knows nothing of blocks, batches or mo
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class Survey:
 
     sha256: str
     n_characters: int
+    n_bytes: int
     characters: str
 
 
@@ -51,8 +53,11 @@ def prepare(
     report = on_progress or (lambda doing, share: None)
     source = open_source(cfg)
     survey = _survey(source, chunk_bytes, report)
+    boundary = int(survey.n_characters * (1 - cfg.val_fraction))
     if tokenizer is None:
-        tokenizer = build_tokenizer(tokenizer_cfg.kind, survey.characters, tokenizer_cfg.unknown)
+        learnt_from = partial(_training_part, source, boundary, chunk_bytes)
+        n_bytes = int(survey.n_bytes * (1 - cfg.val_fraction))
+        tokenizer = build_tokenizer(tokenizer_cfg, survey.characters, learnt_from, n_bytes)
     parts = {
         "content_sha256": survey.sha256,
         "tokenizer": tokenizer.fingerprint,
@@ -66,7 +71,6 @@ def prepare(
         manifest = {"schema_version": store.SCHEMA_VERSION, "key": key, **parts, "label": source.label}
         manifest |= {"tokenizer_kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size}
         manifest |= {"dtype": store.id_dtype(tokenizer.vocab_size).str, "n_characters": survey.n_characters}
-        boundary = int(survey.n_characters * (1 - cfg.val_fraction))
         try:
             _build(folder, manifest, source, boundary, tokenizer, chunk_bytes, report)
             stored, still = store.check(folder)
@@ -75,7 +79,7 @@ def prepare(
         if stored is None:
             raise DataError(f"stored tokens of {source.label} were damaged at once: {still}", where=str(folder))
     dataset = store.load(folder, {**stored, "label": source.label}, tokenizer)
-    dataset.notes += source.notes
+    dataset.notes += [*source.notes, *tokenizer.notes]
     if damage:
         dataset.warnings.append(f"the stored tokens were damaged ({damage}) and have been built again")
     if only_val := stored["characters_only_in_val"]:
@@ -125,7 +129,7 @@ def _survey(source: Source, chunk_bytes: int, report: Progress) -> Survey:
         n_characters += len(text)
         n_bytes += len(content)
         report("reading", min(1.0, n_bytes / size))
-    return Survey(digest.hexdigest(), n_characters, str(seen))
+    return Survey(digest.hexdigest(), n_characters, n_bytes, str(seen))
 
 
 def _unknown_mode(tokenizer: Tokenizer, characters: str, label: str) -> str:
@@ -165,7 +169,7 @@ def _build(
         writers += [store.SplitWriter(temporary / f"{split}.bin", tokenizer.vocab_size) for split in store.SPLITS]
         seen = [_CharacterSet() for _ in writers]
         digest, done = hashlib.sha256(), 0
-        for text in chunks(source, chunk_bytes):
+        for text in _at_line_ends(chunks(source, chunk_bytes)):
             digest.update(text.encode())
             for split, part in _split(text, boundary - done):
                 writers[split].add(part, tokenizer.encode(part))
@@ -182,6 +186,27 @@ def _build(
         for writer in writers:
             writer.abort()
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _training_part(source: Source, boundary: int, chunk_bytes: int) -> Iterator[str]:
+    """The text before character `boundary`, in pieces."""
+    done = 0
+    for text in _at_line_ends(chunks(source, chunk_bytes)):
+        if done >= boundary:
+            return
+        yield text[: boundary - done]
+        done += len(text)
+
+
+def _at_line_ends(texts: Iterable[str]) -> Iterator[str]:
+    """The same text in pieces that end with a line where there is one, so that no token is cut within a line."""
+    rest = ""
+    for text in texts:
+        end = text.rfind("\n") + 1 or len(text)
+        yield rest + text[:end]
+        rest = text[end:]
+    if rest:
+        yield rest
 
 
 def _split(text: str, boundary: int) -> Iterator[tuple[int, str]]:
