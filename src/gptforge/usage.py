@@ -33,6 +33,7 @@ COMMANDS = {
     "train": Command("train a model, or go on with a run (resume=latest)", sweeps=True),
     "sample": Command("write text with a trained model", positionals=("ckpt",)),
     "info": Command("what a config means: parameters, FLOPs, memory, without training"),
+    "tokenizer report": Command("how a tokenizer cuts a text, and how well", positionals=("ckpt",)),
     "doctor": Command("what this machine has, and what is missing"),
     "completion": Command("print the completion script for bash, zsh or fish"),
 }
@@ -40,7 +41,7 @@ COMMANDS = {
 
 def usage() -> str:
     """What `gptforge` alone says."""
-    commands = [f"  {name:11} {command.what}" for name, command in COMMANDS.items()]
+    commands = [f"  {name:16} {command.what}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             f"gptforge {__version__}: train, understand and use your own GPT",

@@ -7,8 +7,9 @@ import codecs
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,7 +34,8 @@ class Tokenizer(Protocol):
 
     `vocab_size` counts the ids 0 .. vocab_size-1; `bos` and `eos` are the ids that stand for the begin and the
     end of a text, None where there are none; `unknown` (error, skip or replace) is how this object treats
-    what it has no token for, and is no part of what is stored; `notes` say what was decided as it was made.
+    what it has no token for, and is no part of what is stored; `special` are the tokens that no text is encoded as, by
+    name; `notes` say what was decided as it was made.
     """
 
     kind: str
@@ -41,6 +43,7 @@ class Tokenizer(Protocol):
     bos: int | None = None
     eos: int | None = None
     unknown: str = "error"
+    special: Mapping[str, int] = MappingProxyType({})
     notes: tuple[str, ...] = ()
 
     @abstractmethod

@@ -4,7 +4,7 @@ It may come from anyone: nothing in it is believed. Knows no file and imports no
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from gptforge.tokenizers.byte_level import ALPHABET, BYTES, GPT2_WORDS, checked_words, spelled_bytes
@@ -53,7 +53,7 @@ class Vocabulary:
         return cls(tokens, merges, special, added, checked_words(stored.get("words")), ignore_merges)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def has_gpt2_words(self) -> bool:
