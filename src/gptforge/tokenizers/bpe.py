@@ -7,6 +7,7 @@ texts tiktoken where it is installed and certain to give the same ids, three tim
 import importlib.util
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -30,6 +31,7 @@ LONG = 1 << 14  # characters from which on preparing tiktoken is worth its tenth
 # Names that vocabularies in use give the end of a text
 _END_NAMES = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>")
 _REQUIRED = {"bpe": SPECIAL_TOKENS, "gpt2": (END_OF_TEXT,), "hf": ()}
+_MANY_BLANKS = re.compile(r"\s{10000}")  # tiktoken's search for words fails at some hundred thousand
 # Signs, scripts, white space of every kind: what a lossy step would change
 _SIGNS = (
     "  a  b\r\n\n\t c12345 \u00a0\u2029\u3000 e\u0301 \u00e9 \ufb01 \u6f22\u5b57 \u0e44\u0e17\u0e22 \U0001f642\u200d"
@@ -172,10 +174,9 @@ class _Ranks:
             return iter(list(pool.map(self._encode, parts)))
 
     def _encode(self, part: str) -> np.ndarray:
-        try:
-            return self._ids[self._encoding.encode_to_numpy(part, disallowed_special=())]
-        except ValueError:  # a million blanks in a row are too much for its search of words
+        if _MANY_BLANKS.search(part):
             return next(self._merges.encode([part]))
+        return self._ids[self._encoding.encode_to_numpy(part, disallowed_special=())]
 
 
 def library_tokenizers() -> ModuleType:
