@@ -31,7 +31,7 @@ LONG = 1 << 14  # characters from which on preparing tiktoken is worth its tenth
 # Names that vocabularies in use give the end of a text
 _END_NAMES = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>")
 _REQUIRED = {"bpe": SPECIAL_TOKENS, "gpt2": (END_OF_TEXT,), "hf": ()}
-_MANY_BLANKS = re.compile(r"\s{10000}")  # tiktoken's search for words fails at some hundred thousand
+_MANY_BLANKS = re.compile(r"\s{10000}")  # tiktoken gives up at about a million
 # Signs, scripts, white space of every kind: what a lossy step would change
 _SIGNS = (
     "  a  b\r\n\n\t c12345 \u00a0\u2029\u3000 e\u0301 \u00e9 \ufb01 \u6f22\u5b57 \u0e44\u0e17\u0e22 \U0001f642\u200d"
