@@ -21,15 +21,13 @@ from gptforge import assets
 from gptforge.errors import UserError
 from gptforge.tokenizers.base import Tokenizer, checked_ids, halves, id_dtype, to_utf8
 from gptforge.tokenizers.byte_level import ALPHABET, GPT2_PATTERN, pieces, spelled_bytes
-from gptforge.tokenizers.vocabulary import CHAT_MARKERS, END_OF_TEXT, Vocabulary
+from gptforge.tokenizers.vocabulary import CHAT_MARKERS, END_NAMES, END_OF_TEXT, Vocabulary
 
 SPECIAL_TOKENS = (END_OF_TEXT, *CHAT_MARKERS)  # of a tokenizer trained here
 PIECE = 1 << 15  # characters encoded at once where a text may be cut
 GROUP = 1 << 20  # characters in one call of `tokenizers`, which holds about 80 bytes for each meanwhile
 LONG = 1 << 14  # characters from which on preparing tiktoken is worth its tenth of a second
 
-# Names that vocabularies in use give the end of a text
-_END_NAMES = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>")
 _REQUIRED = {"bpe": SPECIAL_TOKENS, "gpt2": (END_OF_TEXT,), "hf": ()}
 _MANY_BLANKS = re.compile(r"\s{10000}")  # tiktoken gives up at about a million
 # Signs, scripts, white space of every kind: what a lossy step would change
@@ -57,7 +55,7 @@ class BPETokenizer(Tokenizer):
         if lacking:
             raise ValueError(f"it lacks the special token {lacking[0]}")
         self.vocab_size = len(vocabulary.tokens)
-        self.eos = next((self.special[name] for name in _END_NAMES if name in self.special), None)
+        self.eos = next((self.special[name] for name in END_NAMES if name in self.special), None)
         self._bytes = vocabulary.bytes_of_tokens()
         self._merges = _Merges(vocabulary)
         if self.decode(self.encode(_PROBE)) != _PROBE:

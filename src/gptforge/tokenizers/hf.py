@@ -12,7 +12,7 @@ from gptforge.errors import DataError
 from gptforge.tokenizers.base import FILE_NAME, read_json
 from gptforge.tokenizers.bpe import BPETokenizer
 from gptforge.tokenizers.byte_level import checked_words
-from gptforge.tokenizers.vocabulary import Vocabulary
+from gptforge.tokenizers.vocabulary import END_NAMES, MAX_UNUSED, Vocabulary
 
 _FIXES = (
     "a byte-level BPE, such as GPT-2's, Llama 3's or Qwen's: tokenizer.path=PATH",
@@ -48,7 +48,7 @@ def _ours(stored: Mapping[str, Any]) -> dict[str, Any]:
         if model.get(key):
             raise ValueError(f"its BPE has a {key}, so the tokens' bytes are not those of the text")
     words = checked_words(stored.get("pre_tokenizer"))
-    _check_normalizer(stored.get("normalizer"))
+    _check_normalizers(stored.get("normalizer"))
     special, added = _added_tokens(stored.get("added_tokens"))
     return {
         "tokens": _tokens(model.get("vocab"), special | added),
@@ -60,17 +60,22 @@ def _ours(stored: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_normalizer(stored: Any) -> None:
+def _check_normalizers(stored: Any) -> None:
     """NFC may stand there: it is left out (see _notes). Anything else would make another text."""
-    steps = stored.get("normalizers") if isinstance(stored, dict) and stored.get("type") == "Sequence" else [stored]
-    for step in _list(steps):
-        if step is not None and not (isinstance(step, dict) and step.get("type") == "NFC"):
-            kind = step.get("type") if isinstance(step, dict) else step
+    for step in _normalizers(stored):
+        kind = step.get("type") if isinstance(step, dict) else step
+        if kind != "NFC":
             raise ValueError(f"its normalizer {kind!r:.40} changes the text")
 
 
+def _normalizers(stored: Any) -> list[Any]:
+    if isinstance(stored, dict) and stored.get("type") == "Sequence":
+        return _list(stored.get("normalizers"))
+    return [] if stored is None else [stored]
+
+
 def _notes(stored: Mapping[str, Any]) -> Iterator[str]:
-    if stored.get("normalizer"):
+    if _normalizers(stored.get("normalizer")):
         yield "the tokenizer's normalisation (NFC) is left out: a text comes back as it was"
 
 
@@ -82,7 +87,7 @@ def _added_tokens(stored: Any) -> tuple[dict[str, int], dict[str, int]]:
         content, token_id = (entry.get("content"), entry.get("id")) if isinstance(entry, dict) else (None, None)
         if not isinstance(content, str) or type(token_id) is not int:
             raise ValueError("one of its added_tokens has no content or no id")
-        if entry.get("special") is True:
+        if entry.get("special") is True or content in END_NAMES:
             special[content] = token_id
         elif any(entry.get(flag) for flag in ("single_word", "lstrip", "rstrip")):
             raise ValueError(f"its added token {content!r:.60} takes the blanks around it")
@@ -92,7 +97,7 @@ def _added_tokens(stored: Any) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def _tokens(vocab: Any, named: Mapping[str, int]) -> list[str | None]:
-    """The tokens by id; None where the id is that of a named one, which the model may list or not."""
+    """The tokens by id; None where the id is that of a named one, which the model may list or not, or of none."""
     if not isinstance(vocab, dict) or not all(type(i) is int for i in vocab.values()):
         raise ValueError("its vocab is no table of tokens and ids")
     ids = {i: token for token, i in vocab.items()}
@@ -101,10 +106,10 @@ def _tokens(vocab: Any, named: Mapping[str, int]) -> list[str | None]:
     for content, i in named.items():
         if ids.setdefault(i, content) != content:
             raise ValueError(f"its added token {content!r:.60} has the id of another token")
-    if beyond := [i for i in ids if not 0 <= i < len(ids)]:
+    if beyond := [i for i in ids if not 0 <= i < len(ids) + MAX_UNUSED]:
         raise ValueError(f"the id {beyond[0]} is beyond its vocabulary of {len(ids):,} tokens")
     of_named = set(named.values())
-    return [None if i in of_named else ids[i] for i in range(len(ids))]
+    return [None if i in of_named else ids.get(i) for i in range(max(ids, default=-1) + 1)]
 
 
 def _joined(merge: Any) -> str:

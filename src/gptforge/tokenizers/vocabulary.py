@@ -10,6 +10,8 @@ from typing import Any, Self
 from gptforge.tokenizers.byte_level import ALPHABET, BYTES, GPT2_WORDS, checked_words, spelled_bytes
 
 END_OF_TEXT = "<|endoftext|>"
+MAX_UNUSED = 1000  # ids that stand for nothing; some published vocabularies keep a few for later
+END_NAMES = (END_OF_TEXT, "<|end_of_text|>", "<｜end▁of▁sentence｜>", "</s>", "<eos>")  # of published vocabularies
 CHAT_MARKERS = ("<|im_start|>", "<|im_end|>")  # around each turn of a conversation (ChatML)
 
 
@@ -17,9 +19,9 @@ CHAT_MARKERS = ("<|im_start|>", "<|im_end|>")  # around each turn of a conversat
 class Vocabulary:
     """Tokens by id, spelled with the byte alphabet, and the merges that make them, the first ones first.
 
-    `tokens` has None where the id is that of a `special` token, which no text is encoded as, or of an `added` one,
-    which is found in a text before anything is merged. `words` is the pre-tokenizer that cuts a text before; with
-    `ignore_merges` a word that is a token is taken whole.
+    `tokens` has None where the id is that of a `special` token, which no text is encoded as, of an `added` one,
+    which is found in a text before anything is merged, or of none. `words` is the pre-tokenizer that cuts a text into
+    what is merged; with `ignore_merges` a word that is a token is taken whole.
     """
 
     tokens: list[str | None]
@@ -86,8 +88,10 @@ def _check_ids(tokens: list[str | None], special: dict[str, int], added: dict[st
     beyond = [i for i in named if not 0 <= i < len(tokens)]
     if beyond:
         raise ValueError(f"the id {beyond[0]} is beyond its vocabulary of {len(tokens):,} tokens")
-    if sorted(named) != [i for i, token in enumerate(tokens) if token is None]:
-        raise ValueError("some of its ids stand for two tokens, or for none")
+    if len(set(named)) != len(named) or any(tokens[i] is not None for i in named):
+        raise ValueError("one of its ids stands for two tokens")
+    if tokens.count(None) - len(named) > MAX_UNUSED:
+        raise ValueError(f"more than {MAX_UNUSED:,} of its ids stand for nothing")
 
 
 def _check_tokens(tokens: list[str]) -> None:
