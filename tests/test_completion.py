@@ -20,9 +20,16 @@ def offered(*words):
 
 
 def test_the_first_word_is_a_command():
-    assert offered() == offered("") == list(COMMANDS)
+    assert offered() == offered("") == [name.split()[0] for name in COMMANDS]
     assert offered("tr") == ["train"]
     assert offered("xyz") == []
+
+
+def test_a_command_may_have_two_words():
+    assert offered("tok") == ["tokenizer"]
+    assert offered("tokenizer", "") == offered("tokenizer", "rep") == ["report"]
+    assert "ckpt=" in offered("tokenizer", "report", "") and offered("tokenizer", "report", "tex") == ["text="]
+    assert offered("tokenizer", "x") == offered("tokenizer", "x", "") == offered("train", "report") == []
 
 
 def test_then_come_groups_and_keys():
@@ -67,7 +74,7 @@ def test_the_rest():
 def test_every_key_of_every_command_is_offered():
     for command, schema in SCHEMAS.items():
         assert {f"{f.name}=" for f in dataclasses.fields(schema) if not dataclasses.is_dataclass(f.type)} <= set(
-            candidates([command, ""], {}, COMMANDS)
+            candidates([*command.split(), ""], {}, COMMANDS)
         )
 
 

@@ -47,7 +47,8 @@ def written(group, option):
 
 @pytest.mark.parametrize(("command", "group", "option"), OPTIONS)
 def test_every_option_composes(command, group, option, tmp_path):
-    result = composed(command, f"data={tmp_path}" if option == "files" else f"{group}={option}")
+    also = ["tokenizer.path=tokenizer.json"] if option == "hf" else []
+    result = composed(command, f"data={tmp_path}" if option == "files" else f"{group}={option}", *also)
     keys, chosen = written(group, option)
     assert {group: option, **chosen}.items() <= result.call.choices.items()
     assert keys.items() <= flatten(to_dict(result.config)).items()
@@ -65,7 +66,7 @@ def test_an_option_holds_only_what_differs(path):
 
 def test_every_file_is_of_a_command_or_a_group():
     root = compose.conf_dir()
-    assert {p.stem for p in root.glob("*.yaml")} == set(SCHEMAS)
+    assert {p.stem for p in root.glob("*.yaml")} == {compose.file_name(command) for command in SCHEMAS}
     groups = {group for command in SCHEMAS for group in compose.default_options(command)}
     assert {p.name for p in root.iterdir() if p.is_dir()} <= groups
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gptforge import compose
-from gptforge.arguments import Grammar, parse
+from gptforge.arguments import Grammar, parse, split_command
 from gptforge.config import SCHEMAS, TrainConfig
 from gptforge.config.schema import build as build_config
 from gptforge.data.order import WindowOrder
@@ -141,7 +141,8 @@ def commands_in(page: Path) -> list[list[str]]:
     """The command lines on a page that could be typed as they are, without `gptforge`."""
     found = [inline or block for inline, block in COMMAND.findall(page.read_text(encoding="utf-8"))]
     lines = [shlex.split(text)[1:] for text in found if not PLACEHOLDER.search(text)]
-    return [line for line in lines if line[0] in SCHEMAS]
+    commands = [split_command(line, SCHEMAS) for line in lines]
+    return [[command, *words] for command, words in commands if command in SCHEMAS]
 
 
 def test_commands_are_found() -> None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import small
+from gptforge.config.data import TokenizerConfig
 from gptforge.data.batch import IGNORE, Batch
 from gptforge.data.loader import eval_batches
 from gptforge.evals.loss import LossResult, evaluate
@@ -69,7 +70,7 @@ class Even(nn.Module):
 
 @pytest.mark.parametrize("kind", ["char", "byte"])
 def test_bits_per_byte_by_hand(kind):
-    tokenizer = build_tokenizer(kind, TEXT)
+    tokenizer = build_tokenizer(TokenizerConfig(kind=kind), TEXT)
     ids = tokenizer.encode(TEXT)
     sizes = torch.from_numpy(tokenizer.token_bytes())
     found = evaluate(Even(tokenizer.vocab_size), eval_batches(ids, 16, 3), sizes, contextlib.nullcontext)

@@ -7,7 +7,7 @@ import difflib
 import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,6 +82,13 @@ class Grammar:
         """How an option of a group is chosen."""
         options = self.groups[group]
         return f"{group}=… ({', '.join(options[:6])}{', …' if len(options) > 6 else ''})"
+
+
+def split_command(words: Sequence[str], names: Container[str]) -> tuple[str, list[str]]:
+    """The command that a line begins with, and what follows: two words where there is such a name, else one."""
+    two = " ".join(words[:2])
+    count = 2 if len(words) > 1 and two in names else 1
+    return " ".join(words[:count]), list(words[count:])
 
 
 def parse(tokens: list[str], grammar: Grammar) -> Line:

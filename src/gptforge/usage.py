@@ -35,6 +35,7 @@ COMMANDS = {
     "prepare": Command("make a text into tokens, and say what it is like", positionals=("data",)),
     "sample": Command("write text with a trained model", positionals=("ckpt",)),
     "info": Command("what a config means: parameters, FLOPs, memory, without training"),
+    "tokenizer report": Command("how a tokenizer cuts a text, and how well", positionals=("ckpt",)),
     "doctor": Command("what this machine has, and what is missing"),
     "completion": Command("print the completion script for bash, zsh or fish"),
 }
@@ -42,7 +43,7 @@ COMMANDS = {
 
 def usage() -> str:
     """What `gptforge` alone says."""
-    commands = [f"  {name:11} {command.what}" for name, command in COMMANDS.items()]
+    commands = [f"  {name:16} {command.what}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             f"gptforge {__version__}: train, understand and use your own GPT",

@@ -15,7 +15,7 @@ from gptforge.config.data import DataConfig, TokenizerConfig
 from gptforge.data.prepare import check_length, prepare
 from gptforge.data.store import SplitWriter
 from gptforge.errors import DataError, ResourceError
-from gptforge.tokenizers import build_tokenizer
+from gptforge.tokenizers.char import CharTokenizer
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff"), min_size=1)
 
@@ -118,12 +118,12 @@ def test_characters_only_in_validation_are_said(tmp_path):
 
 def test_a_given_tokenizer_is_used(tmp_path):
     cfg = text_file(tmp_path, "abc" * 40)
-    data = prepare(cfg, TokenizerConfig(), build_tokenizer("char", "abcdef"))
+    data = prepare(cfg, TokenizerConfig(), CharTokenizer("abcdef"))
     assert data.tokenizer.vocab_size == 6 and data.manifest["vocab_size"] == 6
     with pytest.raises(DataError, match=r"2 characters that the vocabulary lacks: 'b' \(U\+0062\), 'c'"):
-        prepare(cfg, TokenizerConfig(), build_tokenizer("char", "a"))
-    skipped = prepare(cfg, TokenizerConfig(), build_tokenizer("char", "a", "skip"))
-    replaced = prepare(cfg, TokenizerConfig(), build_tokenizer("char", "a", "replace"))
+        prepare(cfg, TokenizerConfig(), CharTokenizer("a"))
+    skipped = prepare(cfg, TokenizerConfig(), CharTokenizer("a", "skip"))
+    replaced = prepare(cfg, TokenizerConfig(), CharTokenizer("a", "replace"))
     assert (len(skipped.train), len(replaced.train)) == (36, 108)
 
 

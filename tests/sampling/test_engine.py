@@ -13,7 +13,8 @@ from gptforge.errors import DataError
 from gptforge.sampling import engine, generate_text, samplers, unescaped
 from gptforge.sampling.engine import TextWriter, start_ids
 from gptforge.sampling.samplers import draw, keep_min_p, keep_top_k, keep_top_p, next_tokens, penalized
-from gptforge.tokenizers import build_tokenizer
+from gptforge.tokenizers.byte import ByteTokenizer
+from gptforge.tokenizers.char import CharTokenizer
 from writing import BLOCK, KINDS, VOCAB, cached, make, prompts, sampling, uncached
 
 CLOSE = 1e-4  # two logits that near may change places by rounding
@@ -128,24 +129,24 @@ ALPHABET = "abcdefgh .\né"
 
 
 def written(prompt="ab", tokenizer=None, seed=1, **changes) -> list[str]:
-    tokenizer = tokenizer or build_tokenizer("char", ALPHABET)
+    tokenizer = tokenizer or CharTokenizer(ALPHABET)
     model = make(tokenizer.vocab_size)
     pieces = list(generate_text(model, tokenizer, prompt, sampling(temperature=1.0, **changes), seed))
     return ["".join(text) for text in zip(*pieces, strict=True)]
 
 
 def test_text_is_what_the_tokens_say():
-    tokenizer = build_tokenizer("char", ALPHABET)
+    tokenizer = CharTokenizer(ALPHABET)
     model, cfg = make(tokenizer.vocab_size), sampling(temperature=1.0)
     (ids,) = cached(model, tokenizer.encode("ab").tolist(), cfg, seed=1)
     assert written() == [tokenizer.decode(ids)]
 
 
 def test_an_empty_prompt_begins_with_a_line_break_or_the_first_token():
-    tokenizer = build_tokenizer("char", ALPHABET)
+    tokenizer = CharTokenizer(ALPHABET)
     assert start_ids(tokenizer, "") == tokenizer.encode("\n").tolist()
-    assert start_ids(build_tokenizer("char", "xyz"), "") == [0]
-    assert start_ids(build_tokenizer("byte", ""), "") == [10]
+    assert start_ids(CharTokenizer("xyz"), "") == [0]
+    assert start_ids(ByteTokenizer(), "") == [10]
     assert len(written("")[0]) == 30
     assert written("") == written("\n")
 
@@ -153,14 +154,14 @@ def test_an_empty_prompt_begins_with_a_line_break_or_the_first_token():
 def test_a_prompt_outside_the_vocabulary():
     with pytest.raises(DataError, match=r"no character 'Ü'"):
         written("Ü")
-    skipping = build_tokenizer("char", ALPHABET, unknown="skip")
+    skipping = CharTokenizer(ALPHABET, unknown="skip")
     assert written("aÜb", skipping) == written("ab")
     assert written("Ü", skipping) == written("")
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_dropout_is_off_and_the_mode_comes_back(training):
-    tokenizer = build_tokenizer("char", ALPHABET)
+    tokenizer = CharTokenizer(ALPHABET)
     model = make(tokenizer.vocab_size, dropout=0.9).train(training)
     texts = [list(generate_text(model, tokenizer, "a", sampling(), 0)) for _ in range(2)]
     assert texts[0] == texts[1]
@@ -191,23 +192,32 @@ def test_each_text_of_a_batch_stops_for_itself():
 
 def test_stop_texts_are_typed_with_escapes():
     assert unescaped(r"a\nb\tc\\n") == "a\nb\tc\\n"
-    writer = TextWriter(build_tokenizer("char", ALPHABET), [r"\n"])
+    writer = TextWriter(CharTokenizer(ALPHABET), [r"\n"])
     assert [writer.add(i) for i in writer_ids("ab\nc")] == ["a", "b", "", ""]
     assert writer.done and writer.finish() == ""
 
 
 def writer_ids(text: str) -> list[int]:
-    return build_tokenizer("char", ALPHABET).encode(text).tolist()
+    return CharTokenizer(ALPHABET).encode(text).tolist()
 
 
 class Pieces:
     """A tokenizer whose tokens are any bytes at all."""
 
-    def __init__(self, pieces: list[bytes]) -> None:
-        self.pieces = pieces
+    def __init__(self, pieces: list[bytes], eos: int | None = None) -> None:
+        self.pieces, self.eos = pieces, eos
 
     def decode_bytes(self, ids) -> bytes:
         return b"".join(self.pieces[i] for i in ids)
+
+
+def test_a_text_ends_with_the_end_of_text_token():
+    writer = TextWriter(Pieces([b"a", b"", b"\xe2"], eos=1), ["ab"])
+    assert writer.add(0) == "" and not writer.done  # it might begin a stop text
+    assert writer.add(1) == "a" and writer.done
+    assert writer.add(0) == "" == writer.finish()
+    writer = TextWriter(Pieces([b"a", b"", b"\xe2"], eos=1), [])
+    assert writer.add(2) == "" and writer.add(1) == "\ufffd" and writer.done
 
 
 def first_cut(text: str, stops: list[str]) -> str:
@@ -246,14 +256,14 @@ def test_pieces_make_the_text_up_to_the_first_stop(text, stops, data):
 @given(text=letters, stops=stop_lists)
 def test_the_kind_of_tokens_does_not_change_where_a_text_stops(text, stops):
     shown = []
-    for tokenizer in (build_tokenizer("char", "abé\U0001f642"), build_tokenizer("byte", "")):
+    for tokenizer in (CharTokenizer("abé\U0001f642"), ByteTokenizer()):
         writer = TextWriter(tokenizer, stops)
         shown.append("".join(writer.add(int(i)) for i in tokenizer.encode(text)) + writer.finish())
     assert shown[0] == shown[1] == first_cut(text, stops)
 
 
 def test_half_a_character_at_the_end_is_shown_as_such():
-    writer = TextWriter(build_tokenizer("byte", ""), [])
+    writer = TextWriter(ByteTokenizer(), [])
     assert "".join(writer.add(i) for i in "aé".encode()[:-1]) + writer.finish() == "a�"
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gptforge.sampling import How, generate, products, quantize
-from gptforge.tokenizers import build_tokenizer
+from gptforge.tokenizers.byte import ByteTokenizer
 from writing import cached, make, sampling, uncached
 
 TEXT = (Path(__file__).parents[2] / "docs" / "walk.md").read_text(encoding="utf-8")
@@ -16,7 +16,7 @@ SHAPE = {"n_layer": 2, "n_embd": 64, "block_size": 64, "init_std": 0.02, "attent
 
 @pytest.fixture(scope="module")
 def tokens() -> torch.Tensor:
-    return torch.tensor([int(i) for i in build_tokenizer("byte", "").encode(TEXT)])
+    return torch.tensor([int(i) for i in ByteTokenizer().encode(TEXT)])
 
 
 @pytest.fixture(scope="module")

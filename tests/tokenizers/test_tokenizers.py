@@ -5,9 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gptforge.config.data import TokenizerConfig
 from gptforge.errors import CheckpointError, DataError
 from gptforge.tokenizers import StreamDecoder, build_tokenizer, load_tokenizer
-from gptforge.tokenizers.base import id_dtype
+from gptforge.tokenizers.base import MAX_FILE_BYTES, id_dtype
+from gptforge.tokenizers.byte import ByteTokenizer
+from gptforge.tokenizers.char import CharTokenizer
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 KINDS = st.sampled_from(["char", "byte"])
@@ -15,7 +18,7 @@ KINDS = st.sampled_from(["char", "byte"])
 
 @given(KINDS, TEXT)
 def test_round_trip(kind, text):
-    tokenizer = build_tokenizer(kind, text)
+    tokenizer = build_tokenizer(TokenizerConfig(kind=kind), text)
     ids = tokenizer.encode(text)
     assert ids.dtype == id_dtype(tokenizer.vocab_size) and ids.max() < tokenizer.vocab_size
     assert tokenizer.decode(ids) == text == tokenizer.decode(ids.tolist())
@@ -26,7 +29,7 @@ def test_round_trip(kind, text):
 
 @given(st.lists(st.integers(0, 255)), st.integers(1, 7))
 def test_stream_decoder_gives_the_text_of_decode_for_any_bytes(ids, portion):
-    tokenizer = build_tokenizer("byte", "")
+    tokenizer = ByteTokenizer()
     stream = StreamDecoder(tokenizer)
     pieces = [stream.feed(ids[i : i + portion]) for i in range(0, len(ids), portion)]
     assert "".join(pieces) + stream.flush() == tokenizer.decode(ids)
@@ -34,7 +37,7 @@ def test_stream_decoder_gives_the_text_of_decode_for_any_bytes(ids, portion):
 
 @given(KINDS, TEXT)
 def test_stream_decoder_never_cuts_a_character(kind, text):
-    tokenizer = build_tokenizer(kind, text)
+    tokenizer = build_tokenizer(TokenizerConfig(kind=kind), text)
     stream = StreamDecoder(tokenizer)
     pieces = [stream.feed([i]) for i in tokenizer.encode(text)]
     assert "".join(pieces) == text and stream.flush() == ""
@@ -42,7 +45,7 @@ def test_stream_decoder_never_cuts_a_character(kind, text):
 
 
 def test_stream_decoder_holds_back_and_starts_anew():
-    stream = StreamDecoder(build_tokenizer("byte", ""))
+    stream = StreamDecoder(ByteTokenizer())
     assert stream.feed([0xE2, 0x82]) == ""
     assert stream.feed([0xAC]) == "€"
     assert stream.feed([0xE2]) == "" and stream.flush() == "\ufffd"
@@ -51,7 +54,7 @@ def test_stream_decoder_holds_back_and_starts_anew():
 
 def test_an_unknown_character_is_named_with_its_place():
     with pytest.raises(DataError) as e:
-        build_tokenizer("char", "abc ").encode("ab caÜb")
+        CharTokenizer("abc ").encode("ab caÜb")
     assert "'Ü' (U+00DC)" in str(e.value) and "character 6 of" in str(e.value)
     assert "tokenizer.unknown=skip" in str(e.value) and e.value.exit_code == 3
 
@@ -66,27 +69,27 @@ def test_an_unknown_character_is_named_with_its_place():
     ],
 )
 def test_unknown_modes(characters, unknown, expected):
-    tokenizer = build_tokenizer("char", characters, unknown)
+    tokenizer = CharTokenizer(characters, unknown)
     assert tokenizer.decode(tokenizer.encode("aXb\U0010ffff")) == expected
 
 
 def test_half_characters_from_a_mangled_command_line():
-    assert build_tokenizer("byte", "", "skip").encode("a\udcffb").tolist() == [97, 98]
-    assert build_tokenizer("byte", "", "replace").encode("a\udcffb").tolist() == [97, 63, 98]
-    assert build_tokenizer("char", "ab", "skip").encode("a\udcffb").tolist() == [0, 1]
+    assert ByteTokenizer("skip").encode("a\udcffb").tolist() == [97, 98]
+    assert ByteTokenizer("replace").encode("a\udcffb").tolist() == [97, 63, 98]
+    assert CharTokenizer("ab", "skip").encode("a\udcffb").tolist() == [0, 1]
     for kind in ("byte", "char"):
         with pytest.raises(DataError, match="udcff"):
-            build_tokenizer(kind, "ab").encode("a\udcffb")
+            build_tokenizer(TokenizerConfig(kind=kind), "ab").encode("a\udcffb")
 
 
 def test_an_empty_vocabulary_is_refused():
     with pytest.raises(DataError, match="cannot be empty"):
-        build_tokenizer("char", "")
+        CharTokenizer("")
 
 
 def test_ids_outside_the_vocabulary_are_refused():
     for kind in ("char", "byte"):
-        tokenizer = build_tokenizer(kind, "abc")
+        tokenizer = build_tokenizer(TokenizerConfig(kind=kind), "abc")
         for ids in ([tokenizer.vocab_size], [-1], np.array([0.5])):
             with pytest.raises(ValueError, match="token ids"):
                 tokenizer.decode(ids)
@@ -96,14 +99,14 @@ def test_ids_outside_the_vocabulary_are_refused():
 def test_large_vocabularies_need_more_bits():
     assert id_dtype(1 << 16) == np.uint16 and id_dtype((1 << 16) + 1) == np.uint32
     text = "".join(map(chr, (*range(0x100, 0xD800), *range(0xE000, 0x15000))))
-    tokenizer = build_tokenizer("char", text)
+    tokenizer = CharTokenizer(text)
     assert tokenizer.encode(text).dtype == np.uint32 and tokenizer.decode(tokenizer.encode(text)) == text
 
 
 @given(KINDS, TEXT)
 def test_saved_and_loaded(tmp_path_factory, kind, text):
     folder = tmp_path_factory.mktemp("tokenizer")
-    tokenizer = build_tokenizer(kind, text)
+    tokenizer = build_tokenizer(TokenizerConfig(kind=kind), text)
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer.stored()), encoding="utf-8")
     loaded = load_tokenizer(folder, "skip")
     assert loaded.fingerprint == tokenizer.fingerprint and loaded.unknown == "skip"
@@ -111,8 +114,8 @@ def test_saved_and_loaded(tmp_path_factory, kind, text):
 
 
 def test_fingerprint_is_over_what_decides_the_ids():
-    assert build_tokenizer("char", "ba").fingerprint == build_tokenizer("char", "abba", "skip").fingerprint
-    prints = {build_tokenizer(kind, text).fingerprint for kind, text in (("char", "ab"), ("char", "abc"), ("byte", ""))}
+    assert CharTokenizer("ba").fingerprint == CharTokenizer("abba", "skip").fingerprint
+    prints = {tokenizer.fingerprint for tokenizer in (CharTokenizer("ab"), CharTokenizer("abc"), ByteTokenizer())}
     assert len(prints) == 3
 
 
@@ -127,7 +130,7 @@ def test_fingerprint_is_over_what_decides_the_ids():
         (b"{}", "version None"),
         (b'{"schema_version": true, "kind": "byte"}', "version True"),
         (b'{"schema_version": 99, "kind": "char"}', "version 99"),
-        (b'{"schema_version": 1, "kind": "bpe"}', "kind 'bpe'"),
+        (b'{"schema_version": 1, "kind": "bpf"}', "kind 'bpf'"),
         (b'{"schema_version": 1, "kind": ["char"]}', "kind"),
         (b'{"schema_version": 1, "kind": "char"}', "sorted text"),
         (b'{"schema_version": 1, "kind": "char", "characters": ["a"]}', "sorted text"),
@@ -135,7 +138,7 @@ def test_fingerprint_is_over_what_decides_the_ids():
         (b'{"schema_version": 1, "kind": "char", "characters": "ba"}', "sorted text"),
         (b'{"schema_version": 1, "kind": "char", "characters": "aa"}', "sorted text"),
         (b'{"schema_version": 1, "kind": "char", "characters": "\\ud800"}', "surrogates"),
-        (b" " * 16_000_001, "larger than any"),
+        (b" " * (MAX_FILE_BYTES + 1), "larger than any"),
     ],
 )
 def test_a_foreign_file_is_a_checkpoint_error(tmp_path, content, message):
@@ -147,5 +150,5 @@ def test_a_foreign_file_is_a_checkpoint_error(tmp_path, content, message):
 
 
 def test_what_is_stored_is_plain_json():
-    stored = build_tokenizer("char", "aé").stored()
+    stored = CharTokenizer("aé").stored()
     assert stored == {"schema_version": 1, "kind": "char", "characters": "aé"} == json.loads(json.dumps(stored))

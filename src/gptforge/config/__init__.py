@@ -15,6 +15,7 @@ from gptforge.config.parallel import ParallelConfig
 from gptforge.config.runtime import RuntimeConfig
 from gptforge.config.sample import SampleTokenizerConfig, SamplingConfig
 from gptforge.config.schema import MISSING, Problem, Resume, key
+from gptforge.config.tokenizer import TokenizerReportConfig
 
 SCHEMA_VERSION = 1
 UI = ("auto", "rich", "plain", "json", "quiet")
@@ -113,6 +114,7 @@ SCHEMAS: dict[str, type] = {
     "prepare": PrepareConfig,
     "sample": SampleConfig,
     "info": InfoConfig,
+    "tokenizer report": TokenizerReportConfig,
     "doctor": DoctorConfig,
 }
 
@@ -120,5 +122,5 @@ __all__ = [
     "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "DataConfig", "DoctorConfig", "EvalConfig",
     "InfoConfig", "LogConfig", "LoopConfig", "ModelConfig", "OptimizerConfig", "ParallelConfig", "PrepareConfig",
     "RuntimeConfig", "SampleConfig", "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "TokenizerConfig",
-    "TrainConfig",
+    "TokenizerReportConfig", "TrainConfig",
 ]  # fmt: skip

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from gptforge.config.schema import Problem, Resume, key
 
 SOURCES = ("shakespeare", "shakespeare_full", "pydoc", "files")
+TOKENIZERS = ("char", "byte", "bpe", "gpt2", "hf")
+LEAST_BPE = 256 + 3  # the bytes, <|endoftext|> and two chat markers, and nothing merged
 
 
 def known_encoding(name: str) -> str:
@@ -68,10 +70,41 @@ class DataConfig:
 class TokenizerConfig:
     """How text becomes numbers."""
 
-    kind: str = key("char", "one token a character, or one a byte", resume=Resume.REFUSE, choices=("char", "byte"))
+    kind: str = key(
+        "char",
+        "one token a character or byte; pieces of words learnt from the text, GPT-2's, or those of a file",
+        resume=Resume.REFUSE,
+        choices=TOKENIZERS,
+    )
+    vocab_size: int | None = key(
+        None,
+        "with kind=bpe: how many tokens at most; null: about the square root of the text's bytes",
+        resume=Resume.REFUSE,
+        ge=LEAST_BPE,
+        le=1_000_000,
+    )
+    path: str | None = key(
+        None, "with kind=hf: a tokenizer.json, or a folder that has one", resume=Resume.FREE, free_text=True
+    )
     unknown: str = key(
         "error",
         "a character that the vocabulary lacks: stop, leave it out, or put a stand-in",
         resume=Resume.FREE,
         choices=("error", "skip", "replace"),
     )
+
+    def problems(self) -> Iterator[Problem]:
+        if self.vocab_size is not None and self.kind != "bpe":
+            yield Problem(
+                "tokenizer.vocab_size",
+                f"tokenizer.vocab_size is used only with tokenizer=bpe, not with {self.kind}",
+                f"tokenizer=bpe tokenizer.vocab_size={self.vocab_size}",
+            )
+        if self.kind == "hf" and not self.path:
+            yield Problem("tokenizer.path", "tokenizer=hf needs tokenizer.path", "tokenizer.path=PATH/tokenizer.json")
+        if self.kind != "hf" and self.path:
+            yield Problem(
+                "tokenizer.path",
+                f"tokenizer.path is used only with tokenizer=hf, not with {self.kind}",
+                f"tokenizer=hf tokenizer.path={self.path}",
+            )

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from gptforge.data.corpus import Corpus, CorpusWriter
 from gptforge.data.encoding import CHUNK_BYTES
 from gptforge.data.files import Source
 from gptforge.data.read import Reader
-from gptforge.data.split import Allotted, Split, divide
+from gptforge.data.split import TRAIN, Allotted, Split, divide
 from gptforge.data.store import Dataset
 from gptforge.errors import CheckpointError, DataError, ResourceError
 from gptforge.locks import waited_for
@@ -34,6 +35,8 @@ Progress = Callable[[str, float], None]  # what is done ("reading", "encoding") 
 
 RECIPE_VERSION = 1  # of how files become tokens; another one makes everything anew
 HASHED_BYTES = 200_000_000  # of files up to this size in all, the content says whether they changed; else size and time
+OF_NO_TEXT = ("byte", "gpt2", "hf")  # tokenizers that are what they are, whatever the text
+ENCODED_AT_ONCE = 1 << 22  # characters: enough for all cores
 BYTES_A_BYTE = 3  # of disk for one of text: the text itself, and tokens of two bytes if each is a token
 
 
@@ -52,6 +55,8 @@ def prepare(
     """
     report = on_progress or (lambda doing, share: None)
     source = files.find(cfg)
+    if tokenizer is None and tokenizer_cfg.kind in OF_NO_TEXT:
+        tokenizer = build_tokenizer(tokenizer_cfg)
     recipe = _recipe(source, cfg, tokenizer_cfg, tokenizer)
     known, damage = _known(recipe, tokenizer_cfg, tokenizer)
     if known is None:
@@ -158,7 +163,9 @@ def _make(
         corpus = _collect(reader, source, temporary / "text", report)
         split = divide(corpus, cfg)
         if tokenizer is None:
-            tokenizer = build_tokenizer(tokenizer_cfg.kind, corpus.characters, tokenizer_cfg.unknown)
+            n_bytes = int(corpus.sizes.sum(dtype=np.int64) * (1 - cfg.val_fraction))
+            learnt = partial(_learnt, split, report)
+            tokenizer = build_tokenizer(tokenizer_cfg, corpus.characters, learnt, n_bytes)
         parts = _parts(corpus, split, cfg, tokenizer, source.label)
         key = store.key_of(parts)
         manifest = {"schema_version": store.SCHEMA_VERSION, "key": key, **parts, "label": source.label}
@@ -174,7 +181,7 @@ def _make(
     stored, damage = store.check(tokens / key)
     if stored is None:
         raise DataError(f"stored tokens of {source.label} were damaged at once: {damage}", where=str(tokens / key))
-    notes = [*source.notes, *reader.account.notes(len(source.files))]
+    notes = [*source.notes, *reader.account.notes(len(source.files)), *tokenizer.notes]
     warnings = list(reader.account.warnings())
     if only_val := stored["characters_only_in_val"]:
         warnings.append(f"{only_val} characters occur only in the validation part, so they cannot be learnt")
@@ -221,6 +228,16 @@ def _state(path: Path) -> tuple[int, int]:
     return -1, -1
 
 
+def _learnt(split: Split, report: Progress) -> Iterator[str]:
+    """The training part, from which a vocabulary may be learnt."""
+    done = 0
+    for piece in split.pieces():
+        done += len(piece.text)
+        if piece.split == TRAIN:
+            yield piece.text
+            report("learning tokens from", min(1.0, done / split.corpus.n_characters))
+
+
 def _parts(corpus: Corpus, split: Split, cfg: DataConfig, tokenizer: Tokenizer, label: str) -> dict[str, Any]:
     """What decides the ids: their hash names the data set. One text that is split by position needs no more than
     its content, so that such names stay what they always were."""
@@ -262,10 +279,12 @@ def _encode(split: Split, tokenizer: Tokenizer, folder: Path, manifest: dict[str
         writers += [store.SplitWriter(folder, name, tokenizer.vocab_size) for name in store.SPLITS]
         seen = [CharacterSet() for _ in writers]
         done = 0
-        for piece in split.pieces():
-            _write(piece, writers[piece.split], tokenizer)
-            seen[piece.split].add(piece.text)
-            done += len(piece.text)
+        for pieces in _batched(split.pieces()):
+            own = [piece.text[piece.begins_at or 0 :] for piece in pieces]  # without the line feed that joins two
+            for piece, text, ids in zip(pieces, own, tokenizer.encode_many(own), strict=True):
+                _write(piece, text, ids, writers[piece.split], tokenizer)
+                seen[piece.split].add(piece.text)
+                done += len(piece.text)
             report("encoding", min(1.0, done / manifest["n_characters"]))
         report("encoding", 1.0)
         manifest["characters_only_in_val"] = int((seen[1].flags & ~seen[0].flags).sum())
@@ -285,16 +304,27 @@ class CharacterSet:
         self.flags[np.frombuffer(text.encode("utf-32-le"), dtype="<u4")] = True
 
 
-def _write(piece: Allotted, writer: store.SplitWriter, tokenizer: Tokenizer) -> None:
+def _batched(pieces: Iterator[Allotted]) -> Iterator[list[Allotted]]:
+    batch: list[Allotted] = []
+    size = 0
+    for piece in pieces:
+        batch.append(piece)
+        size += len(piece.text)
+        if size >= ENCODED_AT_ONCE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _write(piece: Allotted, text: str, ids: np.ndarray, writer: store.SplitWriter, tokenizer: Tokenizer) -> None:
     """A piece's tokens. Where a document begins, the one before ends: with the token for that, or a line feed."""
-    text, at = piece.text, piece.begins_at
-    if at is not None:
+    if piece.begins_at is not None:
         if tokenizer.eos is not None:
             if writer.n_tokens:
                 writer.add("", np.array([tokenizer.eos]))
-        elif at:
-            writer.add(text[:at], tokenizer.encode(text[:at]))
+        elif lead := piece.text[: piece.begins_at]:
+            writer.add(lead, tokenizer.encode(lead))
         writer.mark()
-        text = text[at:]
     if text:
-        writer.add(text, tokenizer.encode(text))
+        writer.add(text, ids)

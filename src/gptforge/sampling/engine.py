@@ -84,8 +84,8 @@ def generate_text(
 ) -> Iterator[list[str]]:
     """Yields what each text has grown by, as it is written: cfg.num_samples texts of each prompt in turn.
 
-    Ends early once every text has met a stop text. Same seed and prompt, same text. Dropout is off
-    while it runs. Raises DataError for a prompt that the tokenizer cannot encode.
+    Ends early once every text has met its end: the end-of-text token or a stop text. Same seed and prompt, same text.
+    Dropout is off while it runs. Raises DataError for a prompt that the tokenizer cannot encode.
     """
     prompts = [prompts] if isinstance(prompts, str) else prompts
     writers = [TextWriter(tokenizer, cfg.stop) for _ in range(cfg.num_samples * len(prompts))]
@@ -120,20 +120,25 @@ def start_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
 
 
 class TextWriter:
-    """Turns one text's tokens into characters and ends it at the first stop text, which is not shown.
+    """Turns one text's tokens into characters; ends it at the end-of-text token or the first stop text, neither shown.
 
     What might be the beginning of a stop text is held back until it is clear.
     """
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
-        self.decoder = StreamDecoder(tokenizer)
+        self.decoder, self.eos = StreamDecoder(tokenizer), tokenizer.eos
         self.stop = [unescaped(s) for s in stop]
         self.held = ""
         self.done = False
 
     def add(self, token: int) -> str:
         """What the token adds to the text that can be shown."""
-        return "" if self.done else self._release(self.decoder.feed([token]))
+        if self.done:
+            return ""
+        if token == self.eos:
+            shown, self.done = self.finish(), True
+            return shown
+        return self._release(self.decoder.feed([token]))
 
     def finish(self) -> str:
         """What was held back, at the end."""

@@ -1,28 +1,45 @@
 """The kinds of tokenizer by name: built for a text, or loaded from a folder that may come from anyone."""
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from gptforge.config.data import TokenizerConfig
 from gptforge.errors import CheckpointError, DataError
-from gptforge.tokenizers.base import FILE_NAME, SCHEMA_VERSION, StreamDecoder, Tokenizer
+from gptforge.tokenizers.base import FILE_NAME, SCHEMA_VERSION, StreamDecoder, Tokenizer, read_json
+from gptforge.tokenizers.bpe import BPETokenizer, gpt2
 from gptforge.tokenizers.byte import ByteTokenizer
 from gptforge.tokenizers.char import CharTokenizer
+from gptforge.tokenizers.hf import read_hf
+from gptforge.tokenizers.train_bpe import Texts, train
 
 __all__ = ["FILE_NAME", "StreamDecoder", "Tokenizer", "build_tokenizer", "load_tokenizer"]
 
-MAX_FILE_BYTES = 16_000_000  # every character there is, written out, is less
-
-_KINDS = {"char": CharTokenizer, "byte": ByteTokenizer}
+_KINDS = {"char": CharTokenizer, "byte": ByteTokenizer, **dict.fromkeys(("bpe", "gpt2", "hf"), BPETokenizer)}
 
 
-def build_tokenizer(kind: str, characters: Iterable[str], unknown: str = "error") -> Tokenizer:
-    """A tokenizer of a kind for texts of these characters. Raises DataError when they do not make a vocabulary."""
-    return {
-        "char": lambda: CharTokenizer(characters, unknown),
-        "byte": lambda: ByteTokenizer(unknown),
-    }[kind]()
+def no_texts() -> Iterator[str]:
+    """For kinds that are not made out of the text itself."""
+    return iter(())
+
+
+def build_tokenizer(
+    cfg: TokenizerConfig, characters: Iterable[str] = "", texts: Texts = no_texts, n_bytes: int = 0
+) -> Tokenizer:
+    """The tokenizer that a config asks for, for texts of these characters.
+
+    `texts` gives what may be learnt from, `n_bytes` in UTF-8, at each call anew: the training part, never the
+    validation part. Raises DataError when characters, file or network do not give a vocabulary, UserError without
+    the package that it needs.
+    """
+    kinds = {
+        "char": lambda: CharTokenizer(characters, cfg.unknown),
+        "byte": lambda: ByteTokenizer(cfg.unknown),
+        "bpe": lambda: train(texts, n_bytes, cfg.vocab_size, cfg.unknown),
+        "gpt2": lambda: gpt2(cfg.unknown),
+        "hf": lambda: read_hf(Path(cfg.path or ""), cfg.unknown),
+    }
+    return kinds[cfg.kind]()
 
 
 def load_tokenizer(folder: Path, unknown: str = "error") -> Tokenizer:
@@ -47,21 +64,13 @@ def load_tokenizer(folder: Path, unknown: str = "error") -> Tokenizer:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+        return read_json(path)
     except FileNotFoundError:
         raise _error("is missing", path) from None
     except OSError as e:
         raise _error(f"cannot be read: {e.strerror}", path) from None
-    if len(content) > MAX_FILE_BYTES:
-        raise _error(f"is larger than any tokenizer ({MAX_FILE_BYTES:,} bytes)", path)
-    try:
-        stored = json.loads(content.decode())
-    except (ValueError, RecursionError):  # RecursionError: brackets within brackets, thousands deep
-        raise _error("is damaged: no JSON", path) from None
-    if not isinstance(stored, dict):
-        raise _error("is damaged: no JSON object", path)
-    return stored
+    except ValueError as e:
+        raise _error(str(e), path) from None
 
 
 def _error(what: str, path: Path) -> CheckpointError:

@@ -7,13 +7,21 @@ import codecs
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
 
+from gptforge.errors import DataError
+
 FILE_NAME = "tokenizer.json"
 SCHEMA_VERSION = 1
+MAX_FILE_BYTES = 40_000_000  # the largest in use, 200,000 tokens of many scripts, has 28 MB
+
+# Only halves of surrogate pairs cannot be written as UTF-8; they come from mangled input, never from a valid file.
+_HALVES = {"error": "strict", "skip": "ignore", "replace": "replace"}
 
 
 def id_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -26,7 +34,8 @@ class Tokenizer(Protocol):
 
     `vocab_size` counts the ids 0 .. vocab_size-1; `bos` and `eos` are the ids that stand for the begin and the
     end of a text, None where there are none; `unknown` (error, skip or replace) is how this object treats
-    what it has no token for, and is no part of what is stored.
+    what it has no token for, and is no part of what is stored; `special` are the tokens that no text is encoded as, by
+    name; `notes` say what was decided as it was made.
     """
 
     kind: str
@@ -34,10 +43,16 @@ class Tokenizer(Protocol):
     bos: int | None = None
     eos: int | None = None
     unknown: str = "error"
+    special: Mapping[str, int] = MappingProxyType({})
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def encode(self, text: str) -> np.ndarray:
         """The ids of a text, (n,) in `id_dtype(vocab_size)`. Raises DataError for what it has no token for."""
+
+    def encode_many(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """`encode` of each text; a kind that can does it on all cores."""
+        return [self.encode(text) for text in texts]
 
     @abstractmethod
     def missing(self, characters: str) -> str:
@@ -49,7 +64,7 @@ class Tokenizer(Protocol):
 
     @abstractmethod
     def token_bytes(self) -> np.ndarray:
-        """How many bytes of UTF-8 each token stands for, (vocab_size,) int64."""
+        """How many bytes of UTF-8 each token stands for, (vocab_size,) int64; summed over a text's ids, its bytes."""
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -68,6 +83,38 @@ class Tokenizer(Protocol):
     def stored(self) -> dict[str, Any]:
         """What tokenizer.json holds."""
         return {"schema_version": SCHEMA_VERSION, **self.to_dict()}
+
+
+def to_utf8(text: str, unknown: str) -> bytes:
+    """The UTF-8 of a text. Raises DataError for half a character, unless `unknown` skips or replaces it ('?')."""
+    try:
+        return text.encode("utf-8", _HALVES[unknown])
+    except UnicodeEncodeError as e:
+        raise DataError(
+            f"half a character, {text[e.start]!a}, cannot be written as UTF-8",
+            where=f"character {e.start + 1:,} of the text",
+            fix=["tokenizer.unknown=skip (leave such characters out)", "tokenizer.unknown=replace (put a '?')"],
+        ) from None
+
+
+def halves(characters: str) -> str:
+    """Those of the characters that are halves of surrogate pairs."""
+    return "".join(c for c in characters if "\ud800" <= c <= "\udfff")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file that may come from anyone. Raises OSError, and ValueError that says what it is not."""
+    with path.open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ValueError(f"is larger than any tokenizer ({MAX_FILE_BYTES:,} bytes)")
+    try:
+        stored = json.loads(content.decode())
+    except (ValueError, RecursionError):  # RecursionError: brackets within brackets, thousands deep
+        raise ValueError("is damaged: no JSON") from None
+    if not isinstance(stored, dict):
+        raise ValueError("is damaged: no JSON object")
+    return stored
 
 
 def checked_ids(ids: Iterable[int] | np.ndarray, vocab_size: int) -> np.ndarray:

@@ -8,11 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from gptforge.errors import DataError
-from gptforge.tokenizers.base import Tokenizer, checked_ids, id_dtype
-
-# Only halves of surrogate pairs are not encodable; they come from mangled input, never from a valid file.
-_ERRORS = {"error": "strict", "skip": "ignore", "replace": "replace"}
+from gptforge.tokenizers.base import Tokenizer, checked_ids, halves, id_dtype, to_utf8
 
 
 class ByteTokenizer(Tokenizer):
@@ -25,18 +21,10 @@ class ByteTokenizer(Tokenizer):
         self.unknown = unknown
 
     def encode(self, text: str) -> np.ndarray:
-        try:
-            encoded = text.encode("utf-8", _ERRORS[self.unknown])
-        except UnicodeEncodeError as e:
-            raise DataError(
-                f"half a character, {text[e.start]!a}, cannot be written as UTF-8",
-                where=f"character {e.start + 1:,} of the text",
-                fix=["tokenizer.unknown=skip (leave such characters out)", "tokenizer.unknown=replace (put a '?')"],
-            ) from None
-        return np.frombuffer(encoded, dtype=np.uint8).astype(id_dtype(self.vocab_size))
+        return np.frombuffer(to_utf8(text, self.unknown), dtype=np.uint8).astype(id_dtype(self.vocab_size))
 
     def missing(self, characters: str) -> str:
-        return "".join(c for c in characters if "\ud800" <= c <= "\udfff")
+        return halves(characters)
 
     def decode_bytes(self, ids: Iterable[int] | np.ndarray) -> bytes:
         return checked_ids(ids, self.vocab_size).astype(np.uint8).tobytes()
