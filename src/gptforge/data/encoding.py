@@ -124,7 +124,8 @@ def _by_content(block: bytes, file: BinaryIO, path: Path, offset: int, line: int
         sample += file.read(GUESS_BYTES - len(sample))
         file.seek(place)
     lenient = sample.decode("utf-8", "surrogateescape")
-    wrong = len(_WRONG.findall(lenient[:-3]))  # the sample may end within a character
+    cut_off = 3 if len(sample) == GUESS_BYTES else 0  # bytes at most of a character that the sample ends within
+    wrong = len(_WRONG.findall(lenient[: len(lenient) - cut_off]))
     if not wrong:
         return "utf-8"
     line += block.count(b"\n", 0, first)
