@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gptforge.config.data import DataConfig, TokenizerConfig
+from gptforge.config.eval import EvalDataConfig, EvalTextConfig
 from gptforge.config.loop import CheckpointConfig, EvalConfig, LogConfig, LoopConfig
 from gptforge.config.model import ModelConfig
 from gptforge.config.optim import OptimizerConfig, ScheduleConfig
@@ -100,12 +101,14 @@ class DoctorConfig:
 SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
     "sample": SampleConfig,
+    "eval": EvalTextConfig,
     "info": InfoConfig,
     "doctor": DoctorConfig,
 }
 
 __all__ = [
     "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "DataConfig", "DoctorConfig", "EvalConfig",
-    "InfoConfig", "LogConfig", "LoopConfig", "ModelConfig", "OptimizerConfig", "ParallelConfig", "RuntimeConfig",
-    "SampleConfig", "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "TokenizerConfig", "TrainConfig",
+    "EvalDataConfig", "EvalTextConfig", "InfoConfig", "LogConfig", "LoopConfig", "ModelConfig", "OptimizerConfig",
+    "ParallelConfig", "RuntimeConfig", "SampleConfig", "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig",
+    "TokenizerConfig", "TrainConfig",
 ]  # fmt: skip
