@@ -34,9 +34,12 @@ def run(cfg: EvalTextConfig, call: Call) -> int:
         warn("runtime.compile does nothing here: compiling takes longer than it saves")
     result = measure(cfg, loaded, chosen, warn, slow_work("json" if cfg.json else "auto"))
     screen = Screen(sys.stdout)
-    if cfg.json:
-        screen.line(json.dumps(result, indent=2, ensure_ascii=False))
-    else:
-        show(result, screen)
-    say(f"stored in {save(result, place)}")
+    try:
+        path = save(result, place)
+    finally:  # the numbers took a while: they are shown even if the disk is full
+        if cfg.json:
+            screen.line(json.dumps(result, indent=2, ensure_ascii=False))
+        else:
+            show(result, screen)
+    say(f"stored in {path}")
     return 0

@@ -17,7 +17,7 @@ AROUND = 60  # bytes of text to show before and after a passage
 
 def by_context(scored: Scored, before: np.ndarray) -> list[dict[str, Any]]:
     """The loss by how many tokens the model saw before: 1, 2, 3-4, 5-8, ...; `before` (n,) as of `tokens_before`."""
-    group = np.ceil(np.log2(before)).astype(np.int64)
+    group = np.searchsorted(2 ** np.arange(40), before)
     tokens = np.bincount(group)
     nats = np.bincount(group, scored.scores.nats)
     return [

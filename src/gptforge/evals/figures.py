@@ -5,11 +5,11 @@ Knows arrays only; everything is summed in float64, in the order of the text.
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from gptforge.evals.score import Scores
+from gptforge.tokenizers import Tokenizer
 
 # The columns of a table of sums: nats, tokens, bytes and characters of the scored tokens, and how many were the
 # likeliest token or among the five likeliest.
@@ -33,7 +33,7 @@ class Scored:
         return np.stack([np.add.reduceat(column.astype(np.float64), starts) for column in columns], axis=1)
 
 
-def token_sizes(tokenizer: Any) -> np.ndarray:
+def token_sizes(tokenizer: Tokenizer) -> np.ndarray:
     """Bytes of UTF-8 of each token, and how many characters begin in it: (V, 2) int64."""
     sizes = tokenizer.token_bytes()
     # A byte of the form 10xxxxxx goes on with a character; any other begins one.

@@ -24,6 +24,7 @@ from gptforge.evals.text import Learnt, Progress, Reader, Text
 SCHEMA_VERSION = 1
 TOKENS_AT_ONCE = {"cpu": 1 << 13, "mps": 1 << 14, "cuda": 1 << 16}
 SEEN_SHARE = 0.05  # from here on a text counts as one that was partly learnt
+SLOW = 3  # times that a token is read, and above: said before it begins
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,8 +47,11 @@ def measure(
     warn: Callable[[str], None],
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Everything that is found, as JSON values. Raises DataError for a text that cannot be used, ConfigError for a
-    stride that leaves tokens out, NumericalError for a model whose loss is not finite."""
+    """Everything that is found, as JSON values. `warn` is told what the user should know before it begins.
+
+    Raises DataError for a text that cannot be used, ConfigError for a stride that leaves tokens out, NumericalError
+    for a model whose loss is not finite.
+    """
     report = on_progress or (lambda doing, share: None)
     windows = _windows(cfg, loaded.config.model.block_size, str(chosen.device.value))
     reader = Reader(loaded.path, loaded.config, loaded.tokenizer, on_progress)
@@ -58,9 +62,11 @@ def measure(
     sizes = token_sizes(loaded.tokenizer)[text.tokens[1:]]
     length = passage_length(float(sizes[:, 0].mean()))
     seen = None if learnt.tokens is None else share_seen(text.tokens, learnt.tokens, length)
-    if seen is not None and seen >= SEEN_SHARE and text.split != "train":
+    if seen is not None and seen >= SEEN_SHARE and not learnt.predicted:
         warnings.append(f"{seen:.1%} of the passages of {length} tokens are in the training text too, word for word")
-    for warning in warnings:
+    times = windows.times_read(len(text.tokens))
+    slow = f"stride={windows.stride}: each token is read {times:.0f} times, which takes so many times as long"
+    for warning in [*warnings, *([slow] if times >= SLOW else [])]:
         warn(warning)
     began = time.perf_counter()
     scored = Scored(_scores(loaded, text, windows, chosen, report), sizes)

@@ -58,8 +58,8 @@ def head(result: Mapping[str, Any]) -> Iterator[str]:
     documents = f", {text['documents']:,} documents" if text["documents"] > 1 else ""
     yield f"{sizes}{documents}; windows of {how['block_size']} tokens, {how['dtype']} on {how['device']}"
     if how["stride"] < how["block_size"]:
-        cost = f"each is read {how['times_read']:.1f} times"
-        yield f"stride {how['stride']}: every token has at least {how['least_context']} before it, and {cost}"
+        least = f"after the first window every token has at least {how['least_context']} before it"
+        yield f"stride {how['stride']}: {least}; each is read {how['times_read']:.1f} times"
     if text["seen_share"] is not None:
         yield f"{text['seen_share']:.2%} of its passages of {text['seen_length']} tokens are in the training text too"
 

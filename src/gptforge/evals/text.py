@@ -45,10 +45,11 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """The tokens (n,) that a model learnt from, or None and why they cannot be had."""
+    """The tokens (n,) that a model learnt from, or None and why they cannot be had; `predicted`: the text has them."""
 
     tokens: np.ndarray | None
     why: str = ""
+    predicted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class Reader:
         if same and part != "val":
             warnings.append("the model learnt from this text: the numbers tell how well it knows it by now")
         text = self._part(wanted, dataset, part)
-        return text, Learnt(dataset.train) if same else self._learnt(), warnings
+        return text, Learnt(dataset.train, predicted=part != "val") if same else self._learnt(), warnings
 
     def _prepared(self, cfg: DataConfig) -> Dataset:
         return prepare(cfg, self.config.tokenizer, self.tokenizer, self.on_progress)
