@@ -121,6 +121,15 @@ def test_of_equally_likely_tokens_the_lower_id_is_first():
     assert found.hits.tolist() == [[label < 1, label < 5] for label in tokens[1:].tolist()]
 
 
+def test_large_logits_whose_neighbours_are_further_apart_than_what_counts_as_close():
+    model = writing.make()
+    with torch.no_grad():
+        model.tok_emb.weight *= 1e5
+    tokens = ids(200)
+    found, (_, ranks, _) = scores(model, tokens), one_by_one(model, tokens, BLOCK)
+    assert found.hits.tolist() == [[rank < k for k in TOP] for rank in ranks]
+
+
 def test_the_head_in_portions_gives_the_same(monkeypatch):
     model, tokens = writing.make(), ids(300)
     whole = scores(model, tokens)

@@ -34,7 +34,7 @@ class KneserNey:
     """p(token | the order-1 tokens before it), for every token of the vocabulary, seen or not.
 
     Below the unigrams lies the uniform distribution, so that nothing is impossible and all sums to 1. Learning takes
-    some 60 bytes of memory a token; about 32 stay for each distinct k-gram of each level.
+    up to 100 bytes of memory a token; about 20 stay for each distinct k-gram of each level.
     """
 
     def __init__(self, tokens: np.ndarray, order: int, vocab_size: int, discounts: np.ndarray | None = None) -> None:

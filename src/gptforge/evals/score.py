@@ -82,7 +82,7 @@ def _compared(logits: Tensor, targets: Tensor, exactly: bool) -> tuple[Tensor, T
         earlier = torch.arange(logits.size(1), device=logits.device) < targets[:, None]
         fewest = most = (logits > own).sum(1) + ((logits == own) & earlier).sum(1)
     else:
-        fewest, most = (logits > own + CLOSE).sum(1), (logits > own - CLOSE).sum(1) - 1
+        fewest, most = (logits > own + CLOSE).sum(1), (logits >= own - CLOSE).sum(1) - 1
     hits = torch.stack([most < k for k in TOP], dim=1)
     unsure = torch.stack([(fewest < k) & (most >= k) for k in TOP], dim=1).any(1)
     return nats, hits, unsure
