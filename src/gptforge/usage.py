@@ -17,6 +17,7 @@ EXAMPLES = """\
   gptforge train model=medium train.time=30m             another size, as long as you have
   gptforge train resume=latest                           go on where a run stopped
   gptforge sample ckpt=latest prompt="ROMEO:"            write with it
+  gptforge eval ckpt=latest                              how well it predicts text that it has not seen
   gptforge train -m model=tiny,small lr=1e-3,3e-3        one run for each combination
   gptforge info model=gpt2                               what a config means: parameters, FLOPs, memory"""
 
@@ -34,6 +35,7 @@ COMMANDS = {
     "train": Command("train a model, or go on with a run (resume=latest)", sweeps=True),
     "prepare": Command("make a text into tokens, and say what it is like", positionals=("data",)),
     "sample": Command("write text with a trained model", positionals=("ckpt",)),
+    "eval": Command("how well a model predicts a text, beside simple baselines", positionals=("ckpt",)),
     "info": Command("what a config means: parameters, FLOPs, memory, without training"),
     "tokenizer report": Command("how a tokenizer cuts a text, and how well", positionals=("ckpt",)),
     "doctor": Command("what this machine has, and what is missing"),

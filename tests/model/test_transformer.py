@@ -141,14 +141,14 @@ def test_loss_in_chunks_has_the_same_value_and_gradients(tie: bool, monkeypatch:
     whole, whole_gradients = value_and_gradients()
     monkeypatch.setattr(loss, "LOGITS_AT_ONCE", 5 * VOCAB)  # 24 rows in 5 chunks
     largest = 0
-    to_logits = model._logits
+    to_logits = model.logits
 
     def watched(hidden: torch.Tensor) -> torch.Tensor:
         nonlocal largest
         largest = max(largest, hidden.size(0))
         return to_logits(hidden)
 
-    monkeypatch.setattr(model, "_logits", watched)
+    monkeypatch.setattr(model, "logits", watched)
     chunked, chunked_gradients = value_and_gradients()
     assert largest == 5
     torch.testing.assert_close(chunked, whole)

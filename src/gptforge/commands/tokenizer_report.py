@@ -8,8 +8,9 @@ from typing import Any
 
 from gptforge.config import DataConfig, TokenizerReportConfig, TrainConfig
 from gptforge.config.saved import load_config
+from gptforge.data.files import Source, find
 from gptforge.data.prepare import prepare
-from gptforge.data.read import Source, chunks, open_source
+from gptforge.data.read import Reader
 from gptforge.errors import DataError
 from gptforge.logs.screen import Screen
 from gptforge.logs.tokens import show
@@ -27,7 +28,7 @@ def run(cfg: TokenizerReportConfig, call: Call) -> int:
     dataset = prepare(data, cfg.tokenizer, tokenizer, slow_work("json" if cfg.json else "auto"))
     ids = dataset.val[:CUT] if cfg.text is None else dataset.tokenizer.encode(cfg.text)
     splits = {"train": dataset.train, "validation": dataset.val}
-    found = report.describe(dataset.tokenizer, splits, sources(open_source(data)), cfg.top)
+    found = report.describe(dataset.tokenizer, splits, sources(data), cfg.top)
     found |= {"text": dataset.manifest["label"], "notes": dataset.notes, "cut": report.cut(dataset.tokenizer, ids)}
     found["gpt2"] = report.beside_gpt2(dataset.tokenizer, dataset.val) if cfg.gpt2 else None
     print(json.dumps(found, indent=2)) if cfg.json else show(found, Screen(sys.stdout))
@@ -48,9 +49,10 @@ def of_checkpoint(cfg: TokenizerReportConfig, data_is_chosen: bool) -> tuple[Any
     return load_tokenizer(path, cfg.tokenizer.unknown), data
 
 
-def sources(source: Source) -> Iterator[tuple[str, str]]:
+def sources(data: DataConfig) -> Iterator[tuple[str, str]]:
     """The files of a text by name, or so many of them, and what each begins with: 4 MB."""
-    files = source.files if len(source.files) > 1 else ()
-    for path in files[:: -(-len(files) // SOURCES) or 1]:
+    source = find(data)
+    files = list(zip(source.files, source.names, strict=True)) if len(source.files) > 1 else []
+    for file, name in files[:: -(-len(files) // SOURCES) or 1]:
         with contextlib.suppress(DataError):  # an empty one
-            yield path.as_posix(), next(chunks(Source((path,), path.name)))
+            yield name, next(Reader(Source((file,), name), data).pieces()).text

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gptforge.config.data import DataConfig, TokenizerConfig
+from gptforge.config.eval import EvalDataConfig, EvalTextConfig
 from gptforge.config.loop import CheckpointConfig, EvalConfig, LogConfig, LoopConfig
 from gptforge.config.model import ModelConfig
 from gptforge.config.optim import OptimizerConfig, ScheduleConfig
@@ -113,6 +114,7 @@ SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
     "prepare": PrepareConfig,
     "sample": SampleConfig,
+    "eval": EvalTextConfig,
     "info": InfoConfig,
     "tokenizer report": TokenizerReportConfig,
     "doctor": DoctorConfig,
@@ -120,7 +122,7 @@ SCHEMAS: dict[str, type] = {
 
 __all__ = [
     "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "DataConfig", "DoctorConfig", "EvalConfig",
-    "InfoConfig", "LogConfig", "LoopConfig", "ModelConfig", "OptimizerConfig", "ParallelConfig", "PrepareConfig",
-    "RuntimeConfig", "SampleConfig", "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "TokenizerConfig",
-    "TokenizerReportConfig", "TrainConfig",
+    "EvalDataConfig", "EvalTextConfig", "InfoConfig", "LogConfig", "LoopConfig", "ModelConfig", "OptimizerConfig",
+    "ParallelConfig", "PrepareConfig", "RuntimeConfig", "SampleConfig", "SampleTokenizerConfig", "SamplingConfig",
+    "ScheduleConfig", "TokenizerConfig", "TokenizerReportConfig", "TrainConfig",
 ]  # fmt: skip

@@ -47,7 +47,7 @@ class SampleTokenizerConfig:
 
     unknown: str = key(
         "error",
-        "a character of the prompt that the vocabulary lacks: stop, leave it out, or put a stand-in",
+        "a character that the vocabulary lacks: stop, leave it out, or put a stand-in",
         resume=FREE,
         choices=("error", "skip", "replace"),
     )

@@ -41,6 +41,8 @@ class CharacterCounts:
         return [(chr(c), n) for c, n in zip(order.tolist(), self._counts[order].tolist(), strict=True)]
 
     def _count(self) -> None:
+        if not self._waiting:
+            return
         seen = np.bincount(np.frombuffer("".join(self._waiting).encode("utf-32-le"), dtype="<u4"))
         self._counts[: len(seen)] += seen
         self._waiting, self._n_waiting = [], 0

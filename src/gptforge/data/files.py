@@ -52,6 +52,14 @@ class Source:
     label: str
     notes: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> list[str]:
+        """What each file is called: its path in the folder that all are in."""
+        if len(self.files) == 1:
+            return [self.label]
+        top = os.path.commonpath([file.path.parent for file in self.files])
+        return [file.path.relative_to(top).as_posix() for file in self.files]
+
 
 def find(cfg: DataConfig) -> Source:
     """The files that a config means. Built-in texts are fetched when they are not in the cache yet.

@@ -37,32 +37,40 @@ class TrainLoader:
         return _batch(windows[:, :-1], windows[:, 1:])
 
 
-def n_eval_windows(n_tokens: int, block_size: int) -> int:
-    """How many windows cover the labels 1 .. n_tokens-1, each once."""
-    return -(-(n_tokens - 1) // block_size)
+def n_eval_windows(n_tokens: int, block_size: int, stride: int | None = None) -> int:
+    """How many windows cover the labels 1 .. n_tokens-1, each once; `stride` as in `eval_batches`."""
+    return 1 + -(-max(0, n_tokens - 1 - block_size) // (stride or block_size))
 
 
 def eval_batches(
-    tokens: np.ndarray, block_size: int, batch_size: int, limit_windows: int | None = None
+    tokens: np.ndarray,
+    block_size: int,
+    batch_size: int,
+    limit_windows: int | None = None,
+    stride: int | None = None,
 ) -> Iterator[Batch]:
-    """Batches in which every token but the first is a label exactly once; always the same.
+    """Batches in which every token but the first is a label exactly once, in the order of the text; always the same.
 
-    The last window is filled up with inputs 0 and labels IGNORE. `limit_windows` takes so many windows, evenly
-    spread over the text, for an estimate. Raises ValueError for fewer than 2 tokens.
+    The last window is filled up with inputs 0 and labels IGNORE. Windows begin `stride` tokens apart (None:
+    block_size), and labels that an earlier window had are IGNORE: all but those of the first window then follow at
+    least block_size - stride tokens. `limit_windows` takes so many windows, evenly spread over the text, for an
+    estimate. Raises ValueError for fewer than 2 tokens.
     """
     tokens = np.asarray(tokens)
     if len(tokens) < 2:
         raise ValueError(f"{len(tokens)} tokens have no label")
-    n_windows = n_eval_windows(len(tokens), block_size)
+    stride = stride or block_size
+    n_windows = n_eval_windows(len(tokens), block_size, stride)
     n_taken = n_windows if limit_windows is None else max(1, min(limit_windows, n_windows))
     span = np.arange(block_size)
     for first in range(0, n_taken, batch_size):
         taken = np.arange(first, min(first + batch_size, n_taken)) * n_windows // n_taken
-        positions = (taken * block_size)[:, None] + span
-        learnt = positions + 1 < len(tokens)
-        positions[~learnt] = 0
-        inputs = np.where(learnt, tokens[positions], 0)
-        yield _batch(inputs, np.where(learnt, tokens[positions + 1].astype(np.int64), IGNORE))
+        positions = (taken * stride)[:, None] + span
+        there = positions + 1 < len(tokens)
+        positions[~there] = 0
+        new = (span >= block_size - stride) | (taken == 0)[:, None]
+        inputs = np.where(there, tokens[positions], 0)
+        yield _batch(inputs, np.where(there & new, tokens[positions + 1].astype(np.int64), IGNORE))
 
 
 def _batch(inputs: np.ndarray, labels: np.ndarray) -> Batch:

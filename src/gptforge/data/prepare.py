@@ -20,7 +20,7 @@ from gptforge import assets
 from gptforge.config.data import DataConfig, TokenizerConfig
 from gptforge.config.units import shown_bytes
 from gptforge.data import files, store
-from gptforge.data.corpus import Corpus, CorpusWriter
+from gptforge.data.corpus import CharacterCounts, Corpus, CorpusWriter
 from gptforge.data.encoding import CHUNK_BYTES
 from gptforge.data.files import Source
 from gptforge.data.read import Reader
@@ -131,7 +131,7 @@ def _known(recipe: str, tokenizer_cfg: TokenizerConfig, tokenizer: Tokenizer | N
     try:
         note = json.loads(_note_path(recipe).read_bytes())
         folder = assets.cache_dir() / "tokens" / note["key"]
-        notes, warnings = [str(n) for n in note["notes"]], [str(w) for w in note["warnings"]]
+        said = [[str(text) for text in note[name]] for name in ("files", "notes", "warnings")]
     except (OSError, ValueError, KeyError, TypeError):
         return None, ""
     manifest, damage = store.check(folder)
@@ -143,7 +143,7 @@ def _known(recipe: str, tokenizer_cfg: TokenizerConfig, tokenizer: Tokenizer | N
         return None, e.what
     if tokenizer.fingerprint != manifest["tokenizer"]:
         return None, "tokenizer.json is of another tokenizer"
-    return store.load(folder, manifest, tokenizer, notes, warnings), ""
+    return store.load(folder, manifest, tokenizer, *said), ""
 
 
 def _make(
@@ -185,8 +185,9 @@ def _make(
     warnings = list(reader.account.warnings())
     if only_val := stored["characters_only_in_val"]:
         warnings.append(f"{only_val} characters occur only in the validation part, so they cannot be learnt")
-    store.write_whole(_note_path(recipe), json.dumps({"key": key, "notes": notes, "warnings": warnings}).encode())
-    return store.load(tokens / key, stored, tokenizer, notes, warnings)
+    said = {"files": source.names, "notes": notes, "warnings": warnings}
+    store.write_whole(_note_path(recipe), json.dumps({"key": key, **said}).encode())
+    return store.load(tokens / key, stored, tokenizer, **said)
 
 
 def _check_disk(source: Source) -> None:
@@ -277,7 +278,7 @@ def _encode(split: Split, tokenizer: Tokenizer, folder: Path, manifest: dict[str
     writers: list[store.SplitWriter] = []
     try:
         writers += [store.SplitWriter(folder, name, tokenizer.vocab_size) for name in store.SPLITS]
-        seen = [CharacterSet() for _ in writers]
+        seen = [CharacterCounts() for _ in writers]
         done = 0
         for pieces in _batched(split.pieces()):
             own = [piece.text[piece.begins_at or 0 :] for piece in pieces]  # without the line feed that joins two
@@ -287,21 +288,16 @@ def _encode(split: Split, tokenizer: Tokenizer, folder: Path, manifest: dict[str
                 done += len(piece.text)
             report("encoding", min(1.0, done / manifest["n_characters"]))
         report("encoding", 1.0)
-        manifest["characters_only_in_val"] = int((seen[1].flags & ~seen[0].flags).sum())
-        manifest["splits"] = {name: writer.close() for name, writer in zip(store.SPLITS, writers, strict=True)}
+        counts = [dict(counts.most_common()) for counts in seen]
+        unknown = tokenizer.missing("".join(counts[0] | counts[1])) if manifest["unknown"] != "none" else ""
+        manifest["characters_only_in_val"] = len(counts[1].keys() - counts[0].keys())
+        manifest["splits"] = {
+            name: {**writer.close(), "unknown": sum(seen.get(c, 0) for c in unknown)}
+            for name, writer, seen in zip(store.SPLITS, writers, counts, strict=True)
+        }
     finally:
         for writer in writers:
             writer.abort()
-
-
-class CharacterSet:
-    """Which characters were seen, as one flag for each code point: fast, and 1 MB for any text."""
-
-    def __init__(self) -> None:
-        self.flags = np.zeros(0x110000, dtype=bool)
-
-    def add(self, text: str) -> None:
-        self.flags[np.frombuffer(text.encode("utf-32-le"), dtype="<u4")] = True
 
 
 def _batched(pieces: Iterator[Allotted]) -> Iterator[list[Allotted]]:
@@ -325,6 +321,6 @@ def _write(piece: Allotted, text: str, ids: np.ndarray, writer: store.SplitWrite
                 writer.add("", np.array([tokenizer.eos]))
         elif lead := piece.text[: piece.begins_at]:
             writer.add(lead, tokenizer.encode(lead))
-        writer.mark()
+        writer.mark(piece.file)
     if text:
         writer.add(text, ids)

@@ -19,11 +19,12 @@ TRAIN, VAL = 0, 1
 
 
 class Allotted(NamedTuple):
-    """A piece of a split's text. At character `begins_at` a document begins; None where none does."""
+    """A piece of a split's text, of file number `file`. At character `begins_at` a document begins, if not None."""
 
     split: int
     text: str
     begins_at: int | None
+    file: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +43,30 @@ class Split:
     def _by_position(self) -> Iterator[Allotted]:
         done = 0
         corpus = self.corpus
-        index = zip(corpus.texts(), corpus.begins.tolist(), corpus.leads.tolist(), strict=True)
-        for text, begins, lead in index:
+        index = zip(corpus.texts(), corpus.begins.tolist(), corpus.leads.tolist(), corpus.files.tolist(), strict=True)
+        for text, begins, lead, file in index:
             joined = "\n" + text if lead else text
             begins_at = int(lead) if begins else None
             cut = min(max(self.boundary - done, 0), len(joined))
             if cut:
                 here = begins_at is not None and begins_at < cut
-                yield Allotted(TRAIN, joined[:cut], begins_at if here else None)
+                yield Allotted(TRAIN, joined[:cut], begins_at if here else None, file)
             if cut < len(joined):
                 later = begins_at - cut if begins_at is not None and begins_at >= cut else None
                 first = done + cut == self.boundary  # validation begins here, even within a document
-                yield Allotted(VAL, joined[cut:], 0 if first and later is None else later)
+                yield Allotted(VAL, joined[cut:], 0 if first and later is None else later, file)
             done += len(joined)
 
     def _by_document(self, val: np.ndarray) -> Iterator[Allotted]:
         in_line = [False, False]
         corpus = self.corpus
-        index = zip(corpus.texts(), corpus.begins.tolist(), val[corpus.documents].tolist(), strict=True)
-        for text, begins, kept in index:
+        kept_pieces = val[corpus.documents].tolist()
+        index = zip(corpus.texts(), corpus.begins.tolist(), kept_pieces, corpus.files.tolist(), strict=True)
+        for text, begins, kept, file in index:
             split = VAL if kept else TRAIN
             lead = begins and in_line[split]
             in_line[split] = not text.endswith("\n")
-            yield Allotted(split, "\n" + text if lead else text, int(lead) if begins else None)
+            yield Allotted(split, "\n" + text if lead else text, int(lead) if begins else None, file)
 
 
 def divide(corpus: Corpus, cfg: DataConfig) -> Split:

@@ -1,6 +1,6 @@
 """Token files on disk: written once, checked at every use, never half there.
 
-A stored data set is a folder with train.bin and val.bin (ids), train.starts and val.starts (where documents begin),
+A stored data set is a folder with train.bin and val.bin (ids), train.starts and val.starts (of documents: begin, file),
 tokenizer.json and the manifest dataset.json. Knows nothing of texts: ids go in, memory maps come out.
 """
 
@@ -32,7 +32,8 @@ STALE_SECONDS = 24 * 3600
 class Dataset:
     """A prepared text: `train` and `val` are read-only ids (n,), uint16 or uint32, mapped from disk.
 
-    `train_starts` and `val_starts` (n_documents,) int64 say where documents begin in them: ascending, the first 0.
+    `train_starts` and `val_starts` (n_documents,) int64 say where documents begin in them: ascending, the first 0;
+    `train_files` and `val_files` (n_documents,) int64 which of `files` each is of.
     `manifest` is dataset.json; `fingerprint` names content, tokenizer and split: equal ones have equal ids.
     `notes` say what was decided, `warnings` what the user should look at.
     """
@@ -41,6 +42,9 @@ class Dataset:
     val: np.ndarray
     train_starts: np.ndarray
     val_starts: np.ndarray
+    train_files: np.ndarray
+    val_files: np.ndarray
+    files: list[str]
     tokenizer: Tokenizer
     manifest: dict[str, Any]
     notes: list[str] = field(default_factory=list)
@@ -57,7 +61,7 @@ class SplitWriter:
     def __init__(self, folder: Path, split: str, vocab_size: int) -> None:
         self._vocab_size = vocab_size
         self._dtype = id_dtype(vocab_size)
-        self._starts = array("q")
+        self._starts, self._files = array("q"), array("q")
         self._starts_path = folder / f"{split}.starts"
         self._file = (folder / f"{split}.bin").open("wb")
         self._sha256 = hashlib.sha256()
@@ -74,22 +78,28 @@ class SplitWriter:
         self._characters += len(text)
         self._bytes += len(text.encode())
 
-    def mark(self) -> None:
-        """A document begins with the next token."""
-        if not self._starts or self._starts[-1] < self.n_tokens:  # one without tokens is none
-            self._starts.append(self.n_tokens)
+    def mark(self, file: int) -> None:
+        """A document of file number `file` begins with the next token."""
+        self._drop_empty()
+        self._starts.append(self.n_tokens)
+        self._files.append(file)
+
+    def _drop_empty(self) -> None:
+        """A document without tokens is none."""
+        if self._starts and self._starts[-1] == self.n_tokens:
+            self._starts.pop()
+            self._files.pop()
 
     def close(self) -> dict[str, Any]:
         """Flush to disk; the split's entry in the manifest: tokens, documents, characters, UTF-8 bytes, hashes."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        if self._starts and self._starts[-1] == self.n_tokens:
-            self._starts.pop()
-        starts = np.array(self._starts, dtype="<i8").tobytes()
+        self._drop_empty()
+        starts = np.stack([np.array(self._starts), np.array(self._files)]).astype("<i8").tobytes()
         write_whole(self._starts_path, starts)
         return {
-            "documents": len(starts) // 8,
+            "documents": len(self._starts),
             "starts_sha256": hashlib.sha256(starts).hexdigest(),
             "tokens": self.n_tokens,
             "characters": self._characters,
@@ -172,7 +182,7 @@ def check(folder: Path) -> tuple[dict[str, Any] | None, str]:
         for split, size in sizes.items():
             entry = manifest["splits"][split]
             held = [(f"{split}.bin", size, entry["sha256"])]
-            held += [(f"{split}.starts", 8 * int(entry["documents"]), entry["starts_sha256"])]
+            held += [(f"{split}.starts", 16 * int(entry["documents"]), entry["starts_sha256"])]
             for name, size, sha256 in held:
                 path = folder / name
                 if path.stat().st_size != size:
@@ -185,12 +195,19 @@ def check(folder: Path) -> tuple[dict[str, Any] | None, str]:
 
 
 def load(
-    folder: Path, manifest: dict[str, Any], tokenizer: Tokenizer, notes: list[str], warnings: list[str]
+    folder: Path,
+    manifest: dict[str, Any],
+    tokenizer: Tokenizer,
+    files: list[str],
+    notes: list[str],
+    warnings: list[str],
 ) -> Dataset:
     """The data set of a checked folder."""
     train, val = (_mapped(folder / f"{split}.bin", np.dtype(manifest["dtype"])) for split in SPLITS)
-    train_starts, val_starts = (_mapped(folder / f"{split}.starts", np.dtype("<i8")) for split in SPLITS)
-    return Dataset(train, val, train_starts, val_starts, tokenizer, manifest, notes, warnings)
+    of_train, of_val = (_mapped(folder / f"{split}.starts", np.dtype("<i8")).reshape(2, -1) for split in SPLITS)
+    return Dataset(
+        train, val, of_train[0], of_val[0], of_train[1], of_val[1], files, tokenizer, manifest, notes, warnings
+    )
 
 
 def _mapped(path: Path, dtype: np.dtype[Any]) -> np.ndarray:

@@ -121,6 +121,19 @@ class Transformer(nn.Module):
         """
         if targets is not None and last_only:
             raise ValueError("targets need the logits of every token: last_only cannot be given with them")
+        x = self.hidden(inputs, documents, cache, last_only)
+        if targets is None:
+            return self.logits(x)
+        return summed_loss(x, targets, self.logits, self.vocab_size)
+
+    def hidden(
+        self,
+        inputs: Tensor,
+        documents: Tensor | None = None,
+        cache: KVCache | None = None,
+        last_only: bool = False,
+    ) -> Tensor:
+        """What the head makes logits of, (B, T, n_embd); the arguments are those of `forward`."""
         positions, context = self._context(inputs, documents, cache)
         x = self.tok_emb(inputs)
         if self.pos_emb is not None:
@@ -130,10 +143,7 @@ class Transformer(nn.Module):
             x = block(x, context)
         if cache is not None:
             cache.advance(inputs.size(1))
-        x = self.final_norm(x[:, -1:] if last_only else x)
-        if targets is None:
-            return self._logits(x)
-        return summed_loss(x, targets, self._logits, self.vocab_size)
+        return self.final_norm(x[:, -1:] if last_only else x)
 
     def _context(self, inputs: Tensor, documents: Tensor | None, cache: KVCache | None) -> tuple[Tensor, Context]:
         """The positions of the tokens, and what every layer needs to know of them."""
@@ -149,7 +159,7 @@ class Transformer(nn.Module):
             rotary = rotary_table(positions, self.cfg.rotary_dim, self.cfg.rope.theta)
         return positions, Context(rotary, mask, cache)
 
-    def _logits(self, hidden: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor) -> Tensor:
         """Rows (..., n_embd) to float32 logits (..., vocab_size), bounded as in Gemma 2 if so configured."""
         logits = F.linear(hidden, self.tok_emb.weight) if self.head is None else self.head(hidden)
         logits = logits.float()
