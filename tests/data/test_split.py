@@ -50,6 +50,11 @@ def test_by_position_both_parts_make_the_joined_text(tmp_path_factory, documents
         assert piece.text
         parts[piece.split] += piece.text
     boundary = int(len(whole) * (1 - val_fraction))
+    begins = {0}
+    for i in range(1, len(documents)):
+        before = len(joined(["".join(parts) for parts in documents[:i]]))
+        begins |= {before, len(joined(["".join(parts) for parts in documents[:i]] + ["x"])) - 1}
+    assert split.cuts == (boundary not in begins)
     assert parts == [whole[:boundary], whole[boundary:]]
 
 

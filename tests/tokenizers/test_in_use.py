@@ -8,7 +8,7 @@ import pytest
 
 import small
 from gptforge.config.data import DataConfig, TokenizerConfig
-from gptforge.data.prepare import _at_line_ends, prepare
+from gptforge.data.prepare import prepare
 from gptforge.errors import Stopped
 from gptforge.tokenizers import load_tokenizer
 from gptforge.tokenizers.train_bpe import train
@@ -44,14 +44,6 @@ def test_only_the_training_part_is_learnt_from():
     assert by_hand.fingerprint == data.tokenizer.fingerprint
     assert data.manifest["vocab_size"] == data.tokenizer.vocab_size < 400
     assert any("instead of 400" in note for note in data.notes)
-
-
-def test_pieces_end_with_lines():
-    assert list(_at_line_ends(["ab", "c\nde", "f\n\ng", "h"])) == ["ab", "c\n", "def\n\n", "gh"]
-    assert list(_at_line_ends([])) == []
-    for size in (1, 5, 64, 1000):
-        chunks = [small.write_text().read_text()[n : n + size] for n in range(0, 500, size)]
-        assert "".join(_at_line_ends(chunks)) == "".join(chunks)
 
 
 def test_tokens_do_not_depend_on_how_the_text_is_read():

@@ -172,6 +172,7 @@ def _make(
         manifest |= {"tokenizer_kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size}
         manifest |= {"dtype": store.id_dtype(tokenizer.vocab_size).str, "n_characters": corpus.n_characters}
         manifest |= {"n_documents": corpus.n_documents, "n_equal": corpus.n_equal, "split": split.reason}
+        manifest["cuts_document"] = split.cuts
         manifest |= {"characters": corpus.character_counts}
         _encode(split, tokenizer, temporary, manifest, report)
         corpus.path.unlink()

@@ -36,6 +36,16 @@ class Split:
     val: np.ndarray | None = None
     reason: str = ""
 
+    @property
+    def cuts(self) -> bool:
+        """Whether validation begins within a document."""
+        if self.val is not None:
+            return False
+        corpus = self.corpus
+        starts = np.cumsum(corpus.lengths.astype(np.int64) + corpus.leads) - corpus.lengths
+        starts, leads = starts[corpus.begins], corpus.leads[corpus.begins]
+        return not ((starts == self.boundary) | (starts - leads == self.boundary)).any()
+
     def pieces(self) -> Iterator[Allotted]:
         """The corpus's pieces in order, none empty; a document that begins in a line has a line feed before it."""
         yield from self._by_position() if self.val is None else self._by_document(self.val)

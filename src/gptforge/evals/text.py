@@ -119,6 +119,8 @@ class Reader:
                 f"{what} has {len(tokens)} token{'s' * (len(tokens) != 1)}, at least 2 are needed",
                 fix=["a longer text: data=PATH", "split=all" if split != "all" else ""],
             )
+        if len(parts) == 2 and dataset.manifest["cuts_document"]:  # the one that both have is one document
+            parts[1] = (parts[1][0], parts[1][1][1:], parts[1][2][1:])
         begins = np.cumsum([0, *(len(part[0]) for part in parts[:-1])])
         starts = np.concatenate([part[1] + begin for part, begin in zip(parts, begins, strict=True)])
         starts[0] = 0  # what stands before the first document goes with it
