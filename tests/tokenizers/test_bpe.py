@@ -439,3 +439,12 @@ def test_junk_in_a_stored_tokenizer_is_a_checkpoint_error_or_no_harm(trained, tm
     except CheckpointError:
         return
     assert tokenizer.decode(tokenizer.encode(CHINESE)) == CHINESE
+
+
+def test_a_text_that_cannot_be_read_ends_the_training():
+    def texts():
+        yield "a text " * 10
+        raise DataError("the rest is missing")
+
+    with pytest.raises(DataError, match="the rest is missing"):
+        train(texts, 100, 300)

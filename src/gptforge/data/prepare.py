@@ -55,7 +55,7 @@ def prepare(
     survey = _survey(source, chunk_bytes, report)
     boundary = int(survey.n_characters * (1 - cfg.val_fraction))
     if tokenizer is None:
-        learnt_from = partial(_training_part, source, boundary, chunk_bytes)
+        learnt_from = partial(_training_part, source, boundary, chunk_bytes, report)
         n_bytes = int(survey.n_bytes * (1 - cfg.val_fraction))
         tokenizer = build_tokenizer(tokenizer_cfg, survey.characters, learnt_from, n_bytes)
     parts = {
@@ -188,7 +188,7 @@ def _build(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _training_part(source: Source, boundary: int, chunk_bytes: int) -> Iterator[str]:
+def _training_part(source: Source, boundary: int, chunk_bytes: int, report: Progress) -> Iterator[str]:
     """The text before character `boundary`, in pieces."""
     done = 0
     for text in _at_line_ends(chunks(source, chunk_bytes)):
@@ -196,6 +196,7 @@ def _training_part(source: Source, boundary: int, chunk_bytes: int) -> Iterator[
             return
         yield text[: boundary - done]
         done += len(text)
+        report("learning tokens from", min(1.0, done / boundary))
 
 
 def _at_line_ends(texts: Iterable[str]) -> Iterator[str]:
