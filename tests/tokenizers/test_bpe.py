@@ -402,6 +402,10 @@ def damaged(stored: dict) -> dict[str, tuple[dict, str]]:
             "the package tokenizers refuses it",
         ),
         "merges ignored perhaps": ({"ignore_merges": None}, "ignore_merges is neither"),
+        "an added token that is one already": (
+            {"tokens": [*tokens, None], "added": {tokens[300]: len(tokens)}},
+            "is an ordinary one too",
+        ),
         "added tokens in a list": ({"added": [1]}, "its added tokens are no table"),
     }
 
