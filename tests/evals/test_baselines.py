@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gptforge import assets
+from gptforge.config.data import TokenizerConfig
 from gptforge.evals.baselines import Baseline, baselines, default_order
 from gptforge.tokenizers import build_tokenizer
 
@@ -19,7 +20,7 @@ def plays() -> str:
 
 
 def found(text: str, learnt: str | None, kind: str = "char", order: int | None = None, most: int = 10**6):
-    tokenizer = build_tokenizer(kind, text + (learnt or ""))
+    tokenizer = build_tokenizer(TokenizerConfig(kind=kind), text + (learnt or ""))
     known = None if learnt is None else tokenizer.encode(learnt)
     return {b.name: b for b in baselines(tokenizer.encode(text), known, tokenizer, order, most)}
 
@@ -76,7 +77,7 @@ def test_only_the_last_training_tokens_are_learnt(plays):
 
 def test_the_order_can_be_chosen(plays):
     assert "3-gram" in found(plays[:1000], plays[1000:3000], order=3)
-    tokenizer = build_tokenizer("byte", "")
+    tokenizer = build_tokenizer(TokenizerConfig(kind="byte"))
     assert default_order(tokenizer) == 5
     tokenizer.kind = "bpe"
     assert default_order(tokenizer) == 3

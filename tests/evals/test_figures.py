@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from gptforge.config.data import TokenizerConfig
 from gptforge.evals.figures import (
     FEWEST_DOCUMENTS,
     MOST_UNITS,
@@ -47,7 +48,7 @@ def test_figures_by_hand():
 
 @pytest.mark.parametrize("kind", ["char", "byte"])
 def test_bytes_and_characters_of_tokens(kind):
-    tokenizer = build_tokenizer(kind, TEXT)
+    tokenizer = build_tokenizer(TokenizerConfig(kind=kind), TEXT)
     sizes = token_sizes(tokenizer)[tokenizer.encode(TEXT)]
     assert sizes.sum(0).tolist() == [len(TEXT.encode()), len(TEXT)]
 
@@ -58,7 +59,7 @@ def test_characters_and_bytes_are_comparable_in_bits_per_byte():
     text = "aé世aa世éa"
     found = {}
     for kind in ("char", "byte"):
-        tokenizer = build_tokenizer(kind, text)
+        tokenizer = build_tokenizer(TokenizerConfig(kind=kind), text)
         # A byte model can do as well when each first byte has the character's probability and the others are certain.
         cost = {}
         for character, p in probabilities.items():

@@ -10,6 +10,7 @@ from nltk.lm import KneserNeyInterpolated
 from nltk.util import everygrams
 
 from gptforge import assets
+from gptforge.config.data import TokenizerConfig
 from gptforge.evals import ngram
 from gptforge.evals.ngram import FALLBACK, KneserNey
 from gptforge.tokenizers import build_tokenizer
@@ -108,7 +109,7 @@ def test_a_text_in_portions_has_the_same_probabilities(monkeypatch):
 
 def test_more_context_predicts_shakespeare_better():
     text = assets.shakespeare(full=False).read_text(encoding="utf-8")
-    tokenizer = build_tokenizer("char", text)
+    tokenizer = build_tokenizer(TokenizerConfig(), text)
     ids = tokenizer.encode(text)[:300_000]
     losses = [KneserNey(ids[:270_000], order, tokenizer.vocab_size).nats(ids[270_000:]).mean() for order in range(1, 6)]
     assert losses == sorted(losses, reverse=True)

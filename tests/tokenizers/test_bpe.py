@@ -402,6 +402,10 @@ def damaged(stored: dict) -> dict[str, tuple[dict, str]]:
             "the package tokenizers refuses it",
         ),
         "merges ignored perhaps": ({"ignore_merges": None}, "ignore_merges is neither"),
+        "an added token that is one already": (
+            {"tokens": [*tokens, None], "added": {tokens[300]: len(tokens)}},
+            "is an ordinary one too",
+        ),
         "added tokens in a list": ({"added": [1]}, "its added tokens are no table"),
     }
 
@@ -439,3 +443,12 @@ def test_junk_in_a_stored_tokenizer_is_a_checkpoint_error_or_no_harm(trained, tm
     except CheckpointError:
         return
     assert tokenizer.decode(tokenizer.encode(CHINESE)) == CHINESE
+
+
+def test_a_text_that_cannot_be_read_ends_the_training():
+    def texts():
+        yield "a text " * 10
+        raise DataError("the rest is missing")
+
+    with pytest.raises(DataError, match="the rest is missing"):
+        train(texts, 100, 300)

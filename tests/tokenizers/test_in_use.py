@@ -34,7 +34,11 @@ def text_file(text: str) -> DataConfig:
 
 def test_only_the_training_part_is_learnt_from():
     cfg = text_file("the cat sat\n" * 90 + "zebra quagga\n" * 10)
-    data = prepare(cfg, TokenizerConfig(kind="bpe", vocab_size=400))
+    told: list[tuple[str, float]] = []
+    data = prepare(
+        cfg, TokenizerConfig(kind="bpe", vocab_size=400), on_progress=lambda *progress: told.append(progress)
+    )
+    assert ("learning tokens from", 1.0) in told
     learnt = [token for token in data.tokenizer.to_dict()["tokens"] if token]
     assert "Ġcat" in learnt and not any("ze" in token or "qu" in token for token in learnt)
     whole = data.tokenizer.decode(data.train) + data.tokenizer.decode(data.val)

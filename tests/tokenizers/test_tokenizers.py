@@ -27,6 +27,12 @@ def test_round_trip(kind, text):
     assert (tokenizer.bos, tokenizer.eos) == (None, None)
 
 
+@given(KINDS, st.lists(TEXT, max_size=4))
+def test_many_texts_are_encoded_one_by_one(kind, texts):
+    tokenizer = build_tokenizer(TokenizerConfig(kind=kind), ["a", *texts])
+    assert [ids.tolist() for ids in tokenizer.encode_many(texts)] == [tokenizer.encode(t).tolist() for t in texts]
+
+
 @given(st.lists(st.integers(0, 255)), st.integers(1, 7))
 def test_stream_decoder_gives_the_text_of_decode_for_any_bytes(ids, portion):
     tokenizer = ByteTokenizer()

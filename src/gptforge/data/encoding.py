@@ -128,10 +128,10 @@ def _by_content(block: bytes, file: BinaryIO, path: Path, offset: int, line: int
     wrong = len(_WRONG.findall(lenient[: len(lenient) - cut_off]))
     if not wrong:
         return "utf-8"
+    seen = block[:first] + sample
+    if (nul := seen.find(0)) >= 0:
+        raise _binary(path, offset + nul, line + seen.count(b"\n", 0, nul))
     line += block.count(b"\n", 0, first)
-    if b"\0" in sample:
-        nul = sample.index(0)
-        raise _binary(path, offset + first + nul, line + sample.count(b"\n", 0, nul))
     if len(_RIGHT.findall(lenient)) >= wrong:
         return "utf-8"  # with some damage: decoding says where
     return _guessed(sample, path, offset + first, line)

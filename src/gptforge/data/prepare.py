@@ -317,6 +317,7 @@ def _batched(pieces: Iterator[Allotted]) -> Iterator[list[Allotted]]:
 def _write(piece: Allotted, text: str, ids: np.ndarray, writer: store.SplitWriter, tokenizer: Tokenizer) -> None:
     """A piece's tokens. Where a document begins, the one before ends: with the token for that, or a line feed."""
     if piece.begins_at is not None:
+        writer.end()
         if tokenizer.eos is not None:
             if writer.n_tokens:
                 writer.add("", np.array([tokenizer.eos]))

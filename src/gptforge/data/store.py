@@ -80,12 +80,12 @@ class SplitWriter:
 
     def mark(self, file: int) -> None:
         """A document of file number `file` begins with the next token."""
-        self._drop_empty()
+        self.end()
         self._starts.append(self.n_tokens)
         self._files.append(file)
 
-    def _drop_empty(self) -> None:
-        """A document without tokens is none."""
+    def end(self) -> None:
+        """The document that was begun last has all its tokens; without any it is none."""
         if self._starts and self._starts[-1] == self.n_tokens:
             self._starts.pop()
             self._files.pop()
@@ -95,7 +95,7 @@ class SplitWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        self._drop_empty()
+        self.end()
         starts = np.stack([np.array(self._starts), np.array(self._files)]).astype("<i8").tobytes()
         write_whole(self._starts_path, starts)
         return {

@@ -97,6 +97,7 @@ class BPETokenizer(Tokenizer):
 
 def gpt2(unknown: str = "error") -> BPETokenizer:
     """The tokenizer of GPT-2: 50,257 tokens. Raises DataError when its merges can be neither found nor fetched."""
+    library_tokenizers()  # without it nothing need be fetched
     _, *merges = assets.gpt2_file("vocab.bpe").decode().splitlines()
     return BPETokenizer("gpt2", Vocabulary.of(merges, [END_OF_TEXT]), unknown)
 

@@ -88,6 +88,8 @@ def _check_ids(tokens: list[str | None], special: dict[str, int], added: dict[st
     beyond = [i for i in named if not 0 <= i < len(tokens)]
     if beyond:
         raise ValueError(f"the id {beyond[0]} is beyond its vocabulary of {len(tokens):,} tokens")
+    if both := added.keys() & set(tokens):
+        raise ValueError(f"its added token {min(both)!r:.60} is an ordinary one too")
     if len(set(named)) != len(named) or any(tokens[i] is not None for i in named):
         raise ValueError("one of its ids stands for two tokens")
     if tokens.count(None) - len(named) > MAX_UNUSED:
