@@ -4,6 +4,7 @@ Knows bytes and codecs; nothing of folders, formats or documents. A guess is mad
 """
 
 import codecs
+import contextlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -123,16 +124,15 @@ def _by_content(block: bytes, file: BinaryIO, path: Path, offset: int, line: int
         place = file.tell()
         sample += file.read(GUESS_BYTES - len(sample))
         file.seek(place)
-    lenient = sample.decode("utf-8", "surrogateescape")
-    cut_off = 3 if len(sample) == GUESS_BYTES else 0  # bytes at most of a character that the sample ends within
-    wrong = len(_WRONG.findall(lenient[: len(lenient) - cut_off]))
-    if not wrong:
+    with contextlib.suppress(UnicodeDecodeError):
+        codecs.getincrementaldecoder("utf-8")().decode(sample)  # which may end within a character
         return "utf-8"
     seen = block[:first] + sample
     if (nul := seen.find(0)) >= 0:
         raise _binary(path, offset + nul, line + seen.count(b"\n", 0, nul))
     line += block.count(b"\n", 0, first)
-    if len(_RIGHT.findall(lenient)) >= wrong:
+    lenient = sample.decode("utf-8", "surrogateescape")
+    if len(_RIGHT.findall(lenient)) >= len(_WRONG.findall(lenient)):
         return "utf-8"  # with some damage: decoding says where
     return _guessed(sample, path, offset + first, line)
 

@@ -238,6 +238,7 @@ def _learnt(split: Split, report: Progress) -> Iterator[str]:
         if piece.split == TRAIN:
             yield piece.text
             report("learning tokens from", min(1.0, done / split.corpus.n_characters))
+    report("learning tokens from", 1.0)
 
 
 def _parts(corpus: Corpus, split: Split, cfg: DataConfig, tokenizer: Tokenizer, label: str) -> dict[str, Any]:
