@@ -206,5 +206,7 @@ def _is_ipv6(text: str, start: int, end: int) -> bool:
         return False
     first = int(address) >> 112
     unicast = 0x2000 <= first <= 0x3FFF or 0xFC00 <= first <= 0xFDFF or 0xFE80 <= first <= 0xFEBF
-    groups = len(re.findall(r"[0-9A-Fa-f]+", text[start:end]))
-    return unicast and (groups >= 3 or (groups == 2 and re.search(r"[A-Fa-f]", text[start:end]) is not None))
+    groups = re.findall(r"[0-9A-Fa-f]+", text[start:end])
+    if len(groups) == 8 and sum(len(group) >= 3 for group in groups) >= 4:
+        return True
+    return unicast and (len(groups) >= 3 or (len(groups) == 2 and re.search(r"[A-Fa-f]", text[start:end]) is not None))

@@ -25,7 +25,9 @@ _ISSUERS: tuple[tuple[int, int, tuple[int, ...]], ...] = (
     (3095, 3095, (14,)),
     (36, 36, (14,)),
     (38, 39, (14, 16)),
-    (3528, 3589, (16, 17, 18, 19)),  # JCB
+    (2131, 2131, (15,)),  # JCB
+    (1800, 1800, (15,)),
+    (3528, 3589, (16, 17, 18, 19)),
     (6011, 6011, (16, 17, 18, 19)),  # Discover
     (644, 659, (16, 17, 18, 19)),
     (62, 62, (16, 17, 18, 19)),  # UnionPay
@@ -83,7 +85,7 @@ def iban(code: str) -> bool:
 
 def cn_id(code: str) -> bool:
     """GB 11643-1999 (18 characters) and its forerunner (15 digits): region, date of birth, and check character."""
-    if int(code[:2]) not in _CN_REGIONS or code[2:6] == "0000":
+    if int(code[:2]) not in _CN_REGIONS:
         return False
     born = code[6:14] if len(code) == 18 else "19" + code[6:12]
     if not _is_date(born) or born < "1860":

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from gptforge.data.clean.personal.view import Span, View, apart, occurrences
 
+_TOKEN = bytes(b" a"[chr(c) in "0Aa_-"] for c in range(256))
 _KNOWN = re.compile(
     r"(?:"
     r"A(?:KIA|SIA|BIA|CCA)[A-Z0-9]{16}(?![A-Za-z0-9])"  # Amazon
@@ -60,6 +61,7 @@ _IN_VALUE = r"[^\s\"'`<>(),;{}\[\]\u0080-\U0010ffff]"
 _VALUE = rf"(?P<quote>[\"'`]?)(?!=|//)(?={_IN_VALUE}{{0,100}}?[0-9!@#$%^&*?~])(?P<value>{_IN_VALUE}{{6,300}})"
 _GIVEN = tuple(re.compile(sign + r"[ \t]{0,4}" + _VALUE) for sign in ("=[>=]?", ":"))
 _PASSWORD_IS = re.compile(rb"pass(?:word|phrase|code|wd) (?:is|was)(?= |:)")
+_OPTION = re.compile(rb"--(?:password|passwd|passphrase) (?!-)")
 _PASSWORD_IS_CN = re.compile(r"(?:密[码碼]|口令)已?(?:改|设|设置|重置|更新)?[是为成]")
 _SAID = re.compile(r"[ \t:]{0,3}" + _VALUE)
 _AUTHORIZED = re.compile(r"(?:[Bb]earer|BEARER) +(?P<value>[A-Za-z0-9_\-.=+/~]{16,500})")
@@ -97,7 +99,7 @@ def find(view: View) -> Iterator[Span]:
 
 def _known(view: View) -> Iterator[tuple[int, int]]:
     """Tokens with their issuers' prefixes: looked for where 20 letters, digits, _ and - follow each other."""
-    text, tokens, done = view.text, view.tokens, 0
+    text, tokens, done = view.text, view.shape.translate(_TOKEN), 0
     while (at := tokens.find(b"a" * 20, done)) >= 0:
         done = tokens.find(b" ", at)
         done = len(tokens) if done < 0 else done
@@ -179,7 +181,11 @@ def _given(view: View) -> Iterator[tuple[int, int]]:
         for match in pattern.finditer(text):
             if (name := _name_before(text, match.start())) and (span := _secret_value(text, match, name)):
                 yield span
-    said = (*_PASSWORD_IS.finditer(view.lower), *(() if text.isascii() else _PASSWORD_IS_CN.finditer(text)))
+    said = (
+        *_PASSWORD_IS.finditer(view.lower),
+        *_OPTION.finditer(view.lower),
+        *(() if text.isascii() else _PASSWORD_IS_CN.finditer(text)),
+    )
     for name in said:
         match = _SAID.match(text, name.end())
         if match and (span := _secret_value(text, match, "password")):
@@ -239,6 +245,6 @@ def _random(value: str) -> bool:
     """At least 12 characters with digits and letters that are no name such as us-east-1, 3 bits each or more."""
     if len(value) < 12 or not re.search(r"[0-9]", value) or not re.search(r"[A-Za-z]", value):
         return False
-    if _NAME_LIKE.fullmatch(value) or re.search(r"[^A-Za-z0-9_\-./+=~:|!@#$%^&*]", value):
+    if _NAME_LIKE.fullmatch(value) or re.search(r"[^!-~]", value):
         return False
     return -sum(n / len(value) * math.log2(n / len(value)) for n in Counter(value).values()) >= 3.0

@@ -22,9 +22,11 @@ _GENERIC = (
     "apple microsoft photo photography gallery pictures video film radio press pub wiki family church bio city "
     "town"
 )
+# Of networks within a house
+_LOCAL = "local localdomain internal intranet lan corp"
 _CHINESE = "中国 公司 网络 网址 香港 台湾 中國 公益 商城"
 _COMMON = "com org net edu gov io co uk de fr cn eu us ca au jp in info me ai dev"
 
 CHINESE = tuple(_CHINESE.split())
-TOP_LEVEL = frozenset([*_COUNTRIES.split(), *_GENERIC.split(), *CHINESE])
+TOP_LEVEL = frozenset([*_COUNTRIES.split(), *_GENERIC.split(), *_LOCAL.split(), *CHINESE])
 COMMON = frozenset(_COMMON.split())

@@ -18,9 +18,9 @@ LEFT = rb"(?:(?=\()|(?<![0Aa_])(?:(?=[Aa])|(?<!0[-.])(?<![0Aa]\+)))"
 RIGHT = rb"(?![0Aa_]|[-.]0|\+0)"
 
 
-def bounded(layout: bytes) -> re.Pattern[bytes]:
+def bounded(layout: bytes, right: bytes = RIGHT) -> re.Pattern[bytes]:
     """A pattern that finds the layout at every start, also within another find, as the group `found`."""
-    return re.compile(LEFT + rb"(?=(?P<found>" + layout + rb")" + RIGHT + rb")")
+    return re.compile(LEFT + rb"(?=(?P<found>" + layout + rb")" + right + rb")")
 
 
 def any_of(patterns: Iterable[re.Pattern[bytes]]) -> re.Pattern[bytes]:
@@ -59,7 +59,7 @@ class Layout:
 
 
 def _long_card(digits: str) -> bool:
-    return checks.card(digits) and not (digits[0] == "4" and len(digits) != 16)
+    return checks.card(digits) and len(digits) > 13
 
 
 def _grouped_aadhaar(digits: str) -> bool:
@@ -82,10 +82,15 @@ LAYOUTS = (
     Layout("cn_id", bounded(rb"0{15}"), checks.cn_id, words.CN_ID, said=True),
     Layout("credit_card", bounded(rb"0{14,19}"), _long_card, words.CARD),
     Layout("credit_card", bounded(rb"0{13,19}|0000(?: 0000){3}"), checks.luhn, words.CARD, said=True),
-    Layout("credit_card", bounded(rb"0{4}(?P<s>[ -])0{4}(?P=s)0{4}(?P=s)0{4}(?P=s)0{1,3}"), checks.card, words.CARD),
     Layout(
         "credit_card",
-        bounded(_ALONE[0] + rb"0{4}(?P<s>[ .-])0{4}(?P=s)0{4}(?P=s)0{4}(?![ \t]0{4}(?!0))"),
+        bounded(_ALONE[0] + rb"0{4}(?P<s>[ -])0{4}(?P=s)0{4}(?P=s)0{4}(?P=s)0{1,3}" + _ALONE[1]),
+        checks.card,
+        words.CARD,
+    ),
+    Layout(
+        "credit_card",
+        bounded(_ALONE[0] + rb"0{4}(?P<s>[ .-])0{4}(?P=s)0{4}(?P=s)0{4}(?![ \t]0{4}(?!0)|[ \t]0{2,3}[ \t]0)"),
         checks.card,
         words.CARD,
     ),
@@ -149,9 +154,10 @@ def _ibans(view: View) -> Iterator[Span]:
             continue
         places = [i for i, c in enumerate(ahead[0]) if c.isalnum()][:length]
         end = start + places[-1] + 1
-        code = "".join(ahead[0][i] for i in places).upper()
+        code = "".join(ahead[0][i] for i in places)
         follows = view.shape[end : end + 1] in (b"0", b"A", b"a", b"_")
-        if len(code) == length and not follows and checks.iban(code):
+        in_fours = [sign.join(code[i : i + 4] for i in range(0, length, 4)) for sign in ("", " ", "-")]
+        if view.text[start:end] in in_fours and len(code) == length and not follows and checks.iban(code.upper()):
             yield "iban", start, end
 
 

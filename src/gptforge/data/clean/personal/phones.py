@@ -38,15 +38,20 @@ _UNIT = re.compile(
 )
 _IN_SUM = re.compile(r"(?:[#=$¥€£&%@^*\\~+-]|(?<!\d)/)\s?\Z|[$¥€£]\d*\Z")
 _IN_CODE = re.compile(
-    r"(?:[A-Za-z0-9_\])\"']|[=,] )[(\[]\Z|[\[{]\s*\Z|[\"']\s*:\s*\Z|[\])\"'],\s*\Z|"
+    r"(?:[0-9_\])\"'.]|[=,] )[(\[]\Z|[A-Za-z]\[\Z|[`\[{]\s*\Z|[\"']\s*:\s*\Z|[\])\"'],\s*\Z|"
     r"(?<!\d)(?!1\d{10}\D)\d+,\s*\Z|\d{12} \Z"
 )
 _NUMBER_BEFORE, _NUMBER_AFTER = re.compile(rb"0[ \t]{1,3}\Z"), re.compile(rb"[ \t]{1,3}[0.+(-]?0")
 _CN_MOBILE = re.compile(r"1(?:3\d|4[014-9]|5[0-35-9]|6[2567]|7[0-8]|8\d|9[0-35-9])\d{8}")
 _CN_AREA = re.compile(r"(?:010|02[0-5789])[2-8]\d{7}|0[3-9]\d\d[2-8]\d{6,7}")
 _DATE = re.compile(
-    r"(?:19|20)\d\d[-./ ]\d\d?(?:[-./ ]\d\d?)?|\d\d?[-./]\d\d?[-./](?:19|20)\d\d|(?:19|20)\d\d[-/ ](?:19|20)\d\d"
+    r"(?:(?:19|20)\d\d[-./ ]\d\d?(?:[-./ ]\d\d?)?|\d\d?[-./]\d\d?[-./](?:19|20)\d\d|"
+    r"(?:19|20)\d\d[-/ ](?:19|20)\d\d)(?!\d)"
 )
+
+
+# What may not follow: letters and digits but those of an extension (x12, ext12), or a sign that goes on with digits
+_RIGHT = rb"(?![0A_]|a(?!0{1,6}(?![0Aa_])|aa\.?0{1,6}(?![0Aa_]))|[-.]0|\+0)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,10 @@ class Layout:
     pattern: re.Pattern[bytes]
     check: Callable[[str], object]
     bare: bool = False  # a mere run of digits: no unit behind it, no sign of a sum or a path before it
+
+
+def _bounded(layout: bytes) -> re.Pattern[bytes]:
+    return bounded(layout, _RIGHT)
 
 
 def _starts(prefixes: str, low: int, high: int) -> Callable[[str], object]:
@@ -80,38 +89,58 @@ def _with_86(digits: str) -> bool:
     return digits.startswith("86") and _CN_MOBILE.fullmatch(digits, 2) is not None
 
 
+def _landline_with_86(digits: str) -> bool:
+    return digits.startswith("86") and _CN_AREA.fullmatch("0" + digits[2:].removeprefix("0")) is not None
+
+
+def _brazilian(digits: str) -> bool:
+    """Area and number, rather than a number and a span of years."""
+    return "0" not in digits[:2] and not (digits[2:4] in ("19", "20") and digits[-4:-2] in ("19", "20"))
+
+
+def _bare_national(digits: str) -> bool:
+    """Ten digits that begin as mobile numbers of France, Taiwan or Australia do, and are no ISBN."""
+    isbn = sum(int(d) * w for d, w in zip(digits, range(10, 0, -1), strict=True)) % 11 == 0
+    return re.match("0[4679]", digits) is not None and not isbn
+
+
 _NANP = _starts(r"1?[2-9]", 10, 11)
 SURE = (
-    Layout(bounded(rb"\(?00\)?[ -]?(?:0{11}|000[ -]0000[ -]0000)"), _with_86),
-    Layout(bounded(rb"0{11}"), _bare_mobile, bare=True),
-    Layout(bounded(rb"000-0000-0000|000\.0000\.0000|000-00000000|0000-000-0000|000 0000-0000"), _CN_MOBILE.fullmatch),
-    Layout(bounded(rb"(?:0[ .-]?)?\(000\)[ -]?000[-. ]?0000|(?:0[-. ])?000-000-0000"), _NANP),
-    Layout(bounded(rb"(?:0\.)?000\.000\.0000|(?:0[- ])?000 000-0000|0-000-000 0000"), _NANP),
-    Layout(bounded(rb"(?:0{3,4}-|\(0{3,4}\) ?-?)(?:0{7,8}|0{3,4}[- ]0{4})"), _CN_AREA.fullmatch),
-    Layout(bounded(rb"(?:0{3,4}-|\(0{3,4}\))0{7,8}-0{1,6}"), _CN_AREA.match),
-    Layout(bounded(rb"00{1,4}-0{2,4}-0{3,4}"), _starts("0[1-9]", 10, 11)),
-    Layout(bounded(rb"\(00{1,4}\) ?0{2,4}[- ]?0{3,6}"), _starts("0[1-9]", 9, 11)),
-    Layout(bounded(rb"00{4}-0{6}|00{2,3}-0{7,8}"), _starts("0[1-9]", 10, 12)),
-    Layout(bounded(rb"\(00\) ?0{4,5}-0000"), _starts("[1-9][1-9]", 10, 11)),
-    Layout(bounded(rb"\(000\) ?0000[- ]?0000"), _starts("85[23]|886", 11, 11)),
-    Layout(bounded(rb"000-0000-000|0000-000-000|000-0{7}"), _starts("[48]00", 10, 10)),
-    Layout(bounded(rb"0[ -]?\(?000\)?[ -]?000[ -]00[ -]00"), _starts("8[3-9]", 11, 11)),
-    Layout(bounded(rb"00(?P<s>[.-])00(?P=s)00(?P=s)00(?P=s)00"), lambda d: d[0] == "0" and _pairs(d)),
-    Layout(bounded(rb"00{2,4}/ ?0{5,8}"), _starts("0[1-9]", 9, 12)),
+    Layout(_bounded(rb"(?:\(00\)|00)[ -]?(?:0{11}|000[ -]0000[ -]0000)"), _with_86),
+    Layout(_bounded(rb"(?:\(00\) ?|00-)0{2,4}-(?:0{7,8}|0{3,4}[ -]0{4})"), _landline_with_86),
+    Layout(_bounded(rb"0{11}"), _bare_mobile, bare=True),
+    Layout(_bounded(rb"000-0000-0000|000\.0000\.0000|000-00000000|0000-000-0000|000 0000-0000"), _CN_MOBILE.fullmatch),
+    Layout(_bounded(rb"(?:0[ .-]?)?\(000\)[ -]?000[-. ]?0000|(?:0[-. ])?000-000-0000"), _starts("[1-9]", 10, 11)),
+    Layout(_bounded(rb"(?:0\.)?000\.000\.0000|(?:0[- ])?000 000-0000|0-000-000 0000"), _NANP),
+    Layout(_bounded(rb"(?:0{3,4}-|\(0{3,4}\) ?-?)(?:0{7,8}|0{3,4}[- ]0{4})"), _CN_AREA.fullmatch),
+    Layout(_bounded(rb"(?:0{3,4}-|\(0{3,4}\))0{7,8}-0{1,6}"), _CN_AREA.match),
+    Layout(_bounded(rb"00{1,4}-0{2,4}-0{3,4}"), _starts("0[1-9]", 10, 11)),
+    Layout(_bounded(rb"\(00{1,4}\)[ -]?0{2,4}[- ]?0{3,6}"), _starts("0[1-9]", 9, 11)),
+    Layout(_bounded(rb"00{2,4}-0{5,8}"), _starts("0[1-9]", 10, 12)),
+    Layout(_bounded(rb"00-0{7,8}"), _starts("0[2-8]", 9, 10)),
+    Layout(_bounded(rb"00{2,4}\.0{3}\.0{3,4}"), _starts("0[1-9]", 10, 11)),
+    Layout(_bounded(rb"\(00\) ?0{4,5}-0000"), _starts("[1-9][1-9]", 10, 11)),
+    Layout(_bounded(rb"\(000\) ?0000[- ]?0000"), _starts("85[23]|886", 11, 11)),
+    Layout(_bounded(rb"000-0000-000|0000-000-000|000-0{7}"), _starts("[48]00", 10, 10)),
+    Layout(_bounded(rb"0[ -]?\(?000\)?[ -]?000[ -]00[ -]00"), _starts("8[3-9]", 11, 11)),
+    Layout(_bounded(rb"00(?P<s>[.-])00(?P=s)00(?P=s)00(?P=s)00"), lambda d: d[0] == "0" and _pairs(d)),
+    Layout(_bounded(rb"00{2,4}/ ?0{5,8}"), _starts("0[1-9]", 9, 12)),
 )
 ALONE = (
-    Layout(bounded(rb"000 000 0000|0 000 000 0000"), _NANP),
-    Layout(bounded(rb"000 0000 0000|000 0{8}|0{7} 0000|0000 000 0000"), _CN_MOBILE.fullmatch),
-    Layout(bounded(rb"0{3,4} 0{7,8}|0{3,4} 0{3,4} 0{4}"), _CN_AREA.fullmatch),
-    Layout(bounded(rb"00{2,4} 0{3,4} 0{3,4}|00{4} 0{6}"), _starts("0[1-9]", 10, 11)),
-    Layout(bounded(rb"00{2,3} 0{6,8}"), _starts("0[1-9]", 10, 12)),
-    Layout(bounded(rb"00 0000 0000"), _starts("0[2-9]", 10, 10)),
-    Layout(bounded(rb"0000 000 000"), _starts("1[38]00|04", 10, 10)),
-    Layout(bounded(rb"00 00 00 00 00"), lambda d: d[0] == "0" and _pairs(d)),
-    Layout(bounded(rb"0{11}"), _starts("0[12](?!2?3456)|07[1-9]", 11, 11), bare=True),
+    Layout(_bounded(rb"000 000 0000|0 000 000 0000"), _NANP),
+    Layout(_bounded(rb"000 0000 0000|000 0{8}|0{7} 0000|0000 000 0000"), _CN_MOBILE.fullmatch),
+    Layout(_bounded(rb"0{3,4} 0{7,8}|0{3,4} 0{3,4} 0{4}"), _CN_AREA.fullmatch),
+    Layout(_bounded(rb"00{2,4} 0{3,4} 0{3,4}|00{4} 0{5,6}"), _starts("0[1-9]", 10, 11)),
+    Layout(_bounded(rb"00 0{4,5}-0000"), _brazilian),
+    Layout(_bounded(rb"00{2,3} 0{6,8}"), _starts("0[1-9]", 10, 12)),
+    Layout(_bounded(rb"00 0000 0000"), _starts("0[2-9]", 10, 10)),
+    Layout(_bounded(rb"0000 000 000"), _starts("1[38]00|04", 10, 10)),
+    Layout(_bounded(rb"00 00 00 00 00"), lambda d: d[0] == "0" and _pairs(d)),
+    Layout(_bounded(rb"0{11}"), _starts("0[1-9](?!2?3456)", 11, 11), bare=True),
+    Layout(_bounded(rb"0{10}"), _bare_national, bare=True),
 )
 _ANY = any_of(layout.pattern for layout in (*SURE, *ALONE))
-_SAID = bounded(rb"\(?0++\)?(?:[ .\-/]{1,3}\(?0{2,}+\)?|(?<=\))0{2,}+){0,5}")
+_SAID = _bounded(rb"\(?0++\)?(?:[ .\-/]{1,3}\(?0{2,}+\)?|(?<=\))0{2,}+){0,5}")
 
 
 def find(view: View) -> Iterator[Span]:
@@ -135,8 +164,10 @@ def _in_layouts(
                 start, end = match.span("found")
                 if alone and not _stands_alone(view.shape, start, end):
                     continue
-                if layout.check(_digits(view.text[start:end])) and _may_be(view, start, end, layout.bare):
-                    yield "phone", start, _with_extension(view, end)
+                if not layout.check(_digits(view.text[start:end])) or not _may_be(view, start, end, layout.bare):
+                    continue
+                if end := _with_extension(view, end):
+                    yield "phone", start, end
 
 
 def _may_be(view: View, start: int, end: int, bare: bool) -> bool:
@@ -158,8 +189,10 @@ def _stands_alone(shape: bytes, start: int, end: int) -> bool:
 
 
 def _with_extension(view: View, end: int) -> int:
-    extension = _EXTENSION.match(view.text, end)
-    return extension.end() if extension else end
+    """Where the number ends with its extension; 0 when letters follow that are none."""
+    if extension := _EXTENSION.match(view.text, end):
+        return extension.end()
+    return 0 if view.shape[end : end + 1] in (b"a", b"A") else end
 
 
 def _international(view: View) -> Iterator[Span]:
@@ -168,7 +201,8 @@ def _international(view: View) -> Iterator[Span]:
     for match in _INTERNATIONAL.finditer(view.shape):
         if end := _international_end(text, *match.span("found")):
             opened = text[match.start() - 1 : match.start()] == "(" and ")" in text[match.start() : end]
-            yield "phone", match.start() - opened, _with_extension(view, end)
+            if end := _with_extension(view, end):
+                yield "phone", match.start() - opened, end
 
 
 def _double_zero(view: View) -> Iterator[Span]:
@@ -179,7 +213,9 @@ def _double_zero(view: View) -> Iterator[Span]:
         if not end or not _stands_alone(view.shape, match.start(), end):
             continue
         plain = view.text[start:end].isdigit() and not view.text.startswith("861", start)
-        if not plain and not words.IN_IDENTIFIER.search(view.before(match.start())):
+        if plain or words.IN_IDENTIFIER.search(view.before(match.start())):
+            continue
+        if end := _with_extension(view, end):
             yield "phone", match.start(), end
 
 
@@ -202,7 +238,7 @@ def _international_end(text: str, start: int, end: int) -> int:
             break
     written = text[start : start + best]
     follows = text[start + best : start + best + 2]
-    if re.match(r"[0-9A-Za-z_]|[-.]\d|\+", follows) and follows.isascii():
+    if re.match(r"[0-9_]|[-.]\d|\+", follows) and follows.isascii():
         return 0
     decimal = written.count(".") == 1 and re.match(r"\(?\d+\.\d+", written)
     return start + best if best and not decimal else 0
@@ -217,12 +253,14 @@ def _said(view: View, regions: list[tuple[int, int]]) -> Iterator[Span]:
                 start, end = start + 1, end - (view.text[end - 1] == ")")
             written = view.text[start:end]
             digits = _digits(written)
-            if not 7 <= len(digits) <= 13 or _DATE.fullmatch(written) or written.count("(") != written.count(")"):
+            if not 7 <= len(digits) <= 13 or _DATE.match(written) or written.count("(") != written.count(")"):
                 continue
             before = view.before(start)
             sure = words.nearest(before, words.PHONE, words.OTHER_FOR_PHONES) > 0
-            if sure or ((len(digits) >= 10 or not written.isdigit()) and words.CALL.search(before)):
-                yield "phone", start, _with_extension(view, end)
+            if not sure and ((written.isdigit() and len(digits) < 10) or not words.CALL.search(before)):
+                continue
+            if end := _with_extension(view, end):
+                yield "phone", start, end
 
 
 def _digits(text: str) -> str:

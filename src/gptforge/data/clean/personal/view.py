@@ -12,7 +12,6 @@ Span = tuple[str, int, int]  # kind, start, end
 
 GONE = "<"  # stands for characters that another finding holds: no pattern matches it or reaches over it
 _SHAPE = bytes(b"0aA"[(c >= 97) + 2 * (65 <= c < 91)] if chr(c).isalnum() and c < 128 else c for c in range(256))
-_TOKEN = bytes(b" a"[c < 128 and (chr(c).isalnum() or chr(c) in "_-")] for c in range(256))
 
 # Full-width forms, spaces of odd widths and dashes, each with the ASCII character that a person reads it as
 _WIDE = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ@+-.():/_#=[]"
@@ -28,13 +27,12 @@ class View:
     """A text and its forms, all of one length, so that an index means the same in each and in the original.
 
     `text` has ASCII for full-width forms, odd spaces and dashes. `shape` has 0 for a digit, A and a for a letter and
-    ? for what is not ASCII; `lower` is in lower case; `tokens` has a for letters, digits, _ and -, else a space.
+    ? for what is not ASCII; `lower` is in lower case.
     """
 
     text: str
     shape: bytes
     lower: bytes
-    tokens: bytes
 
     @classmethod
     def of(cls, text: str) -> "View":
@@ -43,7 +41,7 @@ class View:
     @classmethod
     def _of_plain(cls, text: str) -> "View":
         raw = text.encode("ascii", "replace")
-        return cls(text, raw.translate(_SHAPE), raw.lower(), raw.translate(_TOKEN))
+        return cls(text, raw.translate(_SHAPE), raw.lower())
 
     def without(self, spans: Iterable[tuple[int, int]]) -> "View":
         """The view in which these spans are gone; they are sorted and do not overlap."""

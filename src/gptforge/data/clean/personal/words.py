@@ -17,12 +17,15 @@ _OTHER = (
     r"订单|单号|编号|运单|快递|流水|序列|发票|型号|条码|条形码|合同|物流|交易|商品|版本|货号|批号|QQ群?|ISBN|专利"
 )
 _OTHER_FOR_PHONES = (
-    _OTHER + r"|id|uid|account|acct|zip|case|ref|reference|fraction|账号|帐号|账户|卡号|邮编|工号|学号|群号"
+    _OTHER
+    + r"|id|uid|account|acct|zip|case|ref|reference|fraction|commit|merge|账号|帐号|账户|卡号|邮编|工号|学号|群号"
 )
 
 
 def _pattern(words: str, link: str = _LINK) -> re.Pattern[str]:
-    return re.compile(rf"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))(?i:{words})(?:_?[1-9])?(?i:{link})\Z")
+    return re.compile(
+        rf"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))(?i:{words})(?:_?[1-9])?(?i:{link})(?:(?<!/)|(?<=wa\.me/))\Z"
+    )
 
 
 _SAYS_OTHER = r"(?:[^0-9A-Za-z<>]|number|num|no|id|code|nr|号|码){0,12}"
@@ -37,7 +40,7 @@ PHONE = _pattern(
 )
 CALL = _pattern(
     r"call|calling|text (?:me|us|him|her|them)|sms|dial|reach|contact|ring|wechat|weixin|vx|"
-    r"llam[ae](?:r|me)? al|appelez(?:-moi)?|joindre|anrufen|联系人?|致电|拨打|来电|咨询|客服|微信|聯絡|聯繫"
+    r"llam[ae](?:r|me)? al|appelez(?:-moi)?|joindre|anrufen|联系人?|致电|拨打?|打给?|来电|咨询|客服|微信|聯絡|聯繫"
 )
 CARD = _pattern(r"card|visa|mastercard|amex|credit|debit|pan|银行卡|信用卡|卡号|储蓄卡|账号|帐号")
 CN_ID = _pattern(r"身份证|身份證|证件|證件|公民身份|居民|resident id|identity|id")
@@ -59,7 +62,7 @@ VERSION = _pattern(
 _WORD_END = re.compile(r"(?:[^\W\d]|[A-Za-z\u4e00-\u9fff][-_]?[1-9]0?)[^0-9A-Za-z\u4e00-\u9fff]{0,12}\Z")
 # The rest of a DOI or UUID, a term of a sum, an argument of a call
 IN_IDENTIFIER = re.compile(
-    r"10\.\d{4,9}/\S*\Z|(?<![0-9A-Za-z])[0-9a-f]{4}-\Z|arxiv\S*\Z|\w\s?[+*^]\s?\Z|[A-Za-z_][a-z_]\(\Z"
+    r"10\.\d{4,9}/\S*\Z|(?<![0-9A-Za-z])[0-9a-f]{4}-\Z|arxiv\S*\Z|\w\s?[+*^]\s?\Z|(?:[0-9A-Za-z][._][A-Za-z_]\w*|[a-z][A-Z]\w*)\(\Z"
 )
 EMAIL = _pattern(r"e-?mail|mail|contact|reach|write|邮箱|邮件")
 
