@@ -94,7 +94,7 @@ def _domain_end(text: str, start: int, end: int) -> int:
     if any(label.startswith("-") or label.endswith("-") for label in labels):
         return 0
     while len(labels) > 1:
-        if labels[-1].lower() in domains.TOP_LEVEL:
+        if domains.is_top_level(labels[-1]):
             return start + len(".".join(labels))
         labels.pop()
     return 0
@@ -120,7 +120,7 @@ def _hidden_around(text: str, at: int) -> Iterator[tuple[int, int]]:
         return
     if sign[0] == "@" and not re.search(r"[ (\[{]", domain[0]):
         return
-    if labels[-1].lower() in domains.TOP_LEVEL and not any(label.startswith("-") for label in labels):
+    if domains.is_top_level(labels[-1]) and not any(label.startswith("-") for label in labels):
         yield at - len(local[0]), domain.end()
 
 

@@ -11,16 +11,23 @@ _COUNTRIES = (
 )
 # Of more than a thousand generic ones, those in wide use, and those reserved for examples
 _GENERIC = (
-    "com org net edu gov mil int arpa biz info name pro aero asia cat coop jobs mobi museum post tel travel xxx "
-    "app dev page blog shop store online site website tech cloud digital email agency company consulting group "
-    "team work life live love world today news media studio design art music games game fun club social network "
-    "systems solutions services support center academy education school university college institute foundation "
-    "ngo health care clinic dental doctor hospital bank finance financial money capital fund ventures partners "
-    "legal law lawyer attorney engineering engineer software computer technology science space energy green eco "
-    "house homes realty estate properties land london paris berlin hamburg koeln wien nyc tokyo quebec scot wales "
-    "cymru vip xyz top icu link click one run zone plus expert guru ninja rocks wtf example test invalid google "
-    "apple microsoft photo photography gallery pictures video film radio press pub wiki family church bio city "
-    "town"
+    "academy accountants aero africa agency amsterdam analytics app apple arpa art asia attorney audio auto band "
+    "bank bar barcelona bayern beauty beer berlin bike bio biz blog boutique brussels build builders business bzh "
+    "cafe camera capital car care careers cars cash cat center chat church city click clinic clothing cloud club "
+    "codes coffee college com community company computer construction consulting coop courses credit cruises cymru "
+    "data degree dental dentist design dev digital doctor dog domains eco edu education email energy engineer "
+    "engineering enterprises estate eus events example expert family farm fashion film finance financial fit "
+    "fitness flights flowers football forum foundation fun fund gal gallery game games garden gift gifts global "
+    "gmbh golf google gov graphics green group guru hamburg health healthcare holdings holiday homes horse "
+    "hospital host hosting hotel hotels house icu inc industries info institute insurance int international "
+    "invalid investments ist istanbul jobs kids koeln land law lawyer legal life link live llc loans london love "
+    "ltd madrid management market marketing markets media melbourne microsoft mil mobi moe money moscow museum "
+    "music name net network news ngo ninja nyc one online org page paris partners pet pharmacy phd photo "
+    "photography photos pictures pizza plus post press pro productions properties pub quebec radio realty "
+    "restaurant rocks roma ruhr run saarland salon school science scot services shoes shop show site social "
+    "software solutions spa space store stream studio support surgery sydney systems tax taxi team tech technology "
+    "tel tennis test theater tickets today tokyo top tours town toys trade trading training travel university "
+    "vacations ventures vet video villas vip wales website wedding wien wiki wine work world wtf xxx xyz yoga zone"
 )
 # Of networks within a house
 _LOCAL = "local localdomain internal intranet lan corp"
@@ -28,5 +35,10 @@ _CHINESE = "中国 公司 网络 网址 香港 台湾 中國 公益 商城"
 _COMMON = "com org net edu gov io co uk de fr cn eu us ca au jp in info me ai dev"
 
 CHINESE = tuple(_CHINESE.split())
-TOP_LEVEL = frozenset([*_COUNTRIES.split(), *_GENERIC.split(), *_LOCAL.split(), *CHINESE])
+_TOP_LEVEL = frozenset([*_COUNTRIES.split(), *_GENERIC.split(), *_LOCAL.split(), *CHINESE])
 COMMON = frozenset(_COMMON.split())
+
+
+def is_top_level(label: str) -> bool:
+    """Whether it is one of them, in ASCII (xn--) too."""
+    return label.lower() in _TOP_LEVEL or label.lower().startswith("xn--")
