@@ -13,9 +13,20 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks"
-MODULES = ("measure", "report", "workers", "plain", "processes", "shapes")
+MODULES = ("measure", "report", "workers", "plain", "processes", "shapes", "personal_data")
 NEEDS_PEER = {"training_step", "sampling"}
-SLOW = ("kernels", "training_step", "peak", "sampling", "startup", "memory", "scaling", "bpe", "time_to_loss")
+SLOW = (
+    "kernels",
+    "training_step",
+    "peak",
+    "sampling",
+    "startup",
+    "memory",
+    "scaling",
+    "bpe",
+    "time_to_loss",
+    "personal_data",
+)
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +176,41 @@ def test_steps_of_the_real_trainer(bench: SimpleNamespace, monkeypatch: pytest.M
         embeddings, matrices, biases, norms = (65 + 32) * 32, 12 * 32**2, 9 * 32, 3 * 2 * 32
         assert worker.facts["parameters"] == embeddings + matrices + biases + norms
         assert 0 < worker.figure(3) < 1  # the share of waiting for data
+
+
+def test_personal_data_is_graded_by_overlap(bench: SimpleNamespace, tmp_path: Path) -> None:
+    path = tmp_path / "labelled.jsonl"
+    lines = (
+        {"text": "mail a@b.com or 415-555-2671", "spans": [[5, 12, "email"], [16, 24, "phone"]], "lang": "en"},
+        {
+            "text": "电话13800138000和a@b.cn",
+            "spans": [[2, 13, "phone"], [14, 16, "email"], [0, 2, "name"]],
+            "lang": "zh",
+        },
+    )
+    path.write_text("\n".join(json.dumps(line) for line in lines) + "\n\n", encoding="utf-8")
+    rows = {row.label: row for row in bench.personal_data.graded(bench.personal_data.read(path), 0)}
+    assert rows["email: precision"].median == rows["email: recall"].median == 0.5  # 2 of 6 characters are too few
+    assert rows["phone: precision"].median == rows["phone: recall"].median == 1.0  # 8 of 12 are enough
+    assert rows["name: recall"].median == 0.0 and "name: precision" not in rows
+    assert (rows["all kinds: precision"].detail, rows["all kinds: recall"].detail) == ("3 of 4", "3 of 5")
+    assert rows["all kinds: recall"].met is False and rows["phone: recall"].met
+
+
+@pytest.mark.parametrize(
+    "line, fault",
+    [
+        ('{"text": "a"}', "not {"),
+        ("{", "not {"),
+        ('{"text": "a", "spans": [[0, 2, "ip"]]}', "the span [0, 2, 'ip'] lies outside the text"),
+    ],
+)
+def test_labelled_line_that_is_none_is_named(bench: SimpleNamespace, tmp_path: Path, line: str, fault: str) -> None:
+    path = tmp_path / "labelled.jsonl"
+    path.write_text('{"text": "", "spans": []}\n' + line, encoding="utf-8")
+    with pytest.raises(SystemExit) as e:
+        bench.personal_data.read(path)
+    assert f"{path}, line 2: {fault}" in str(e.value)
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""Cleaning of text before tokens: what to repair, take out or mask."""
