@@ -84,10 +84,10 @@ class FirstParagraphs:
             seen.add(value)
         if not dropped:
             return Change(text)
-        left = "".join(part for i, part in enumerate(parts) if i not in dropped)
-        if len(parts) - 1 in dropped:  # the last paragraph: the break before it ends nothing any more
-            left = left.rstrip() + "\n"
-        return Change(left, len(dropped) // 2, tuple(samples))
+        kept = [i for i in range(len(parts)) if i not in dropped]
+        if len(parts) - 1 in dropped and kept:  # the last paragraph: the break before it ends the text now
+            parts[kept[-1]] = "\n" if text.endswith("\n") else ""
+        return Change("".join(parts[i] for i in kept), len(dropped) // 2, tuple(samples))
 
 
 class RepeatedParagraphs:

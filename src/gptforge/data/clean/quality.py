@@ -103,7 +103,7 @@ class Rule:
 
 def repeated_share(parts: list[str]) -> float:
     """The share of the parts that stood before."""
-    return 1 - len(set(parts)) / max(1, len(parts))
+    return (len(parts) - len(set(parts))) / max(1, len(parts))
 
 
 def repeated_characters(parts: list[str]) -> float:
@@ -123,7 +123,7 @@ def top_share(page: Page, n: int) -> float:
     places = np.flatnonzero(counts[grams] == counts.max())
     ends = np.concatenate(([0], np.cumsum(page.word_lengths)))
     longest = places[np.argmax(ends[places + n] - ends[places])]
-    return _covered(page, np.flatnonzero(grams == grams[longest]), n) / page.word_lengths.sum()
+    return _covered(page, np.flatnonzero(grams == grams[longest]), n) / int(page.word_lengths.sum())
 
 
 def duplicate_share(page: Page, n: int) -> float:
@@ -137,7 +137,7 @@ def duplicate_share(page: Page, n: int) -> float:
     if n not in known:
         grams, counts = _grams(page, n)
         places = np.flatnonzero(counts[grams] > 1)
-        known[n] = _covered(page, places, n) / max(1, page.word_lengths.sum())
+        known[n] = _covered(page, places, n) / max(1, int(page.word_lengths.sum()))
     return known[n]
 
 
