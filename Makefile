@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
-BENCHMARKS := kernels training_step peak sampling startup memory scaling
+BENCHMARKS := kernels training_step peak sampling startup memory scaling cleaning
 DATA ?=
 EXPERIMENT ?=
 

@@ -15,7 +15,7 @@ from measure import RESULTS, Row, load, shown, verdict
 FOLDER = Path(__file__).resolve().parent
 README, PICTURE = FOLDER / "README.md", FOLDER / "targets.svg"
 BEGIN, END = "<!-- results: written by report.py -->", "<!-- end of results -->"
-ORDER = ("kernels", "training_step", "peak", "sampling", "startup", "memory", "scaling", "time_to_loss")
+ORDER = ("kernels", "training_step", "peak", "sampling", "startup", "memory", "scaling", "cleaning", "time_to_loss")
 
 WIDTH, LEFT, RIGHT, TOP, LINE = 760, 16, 130, 64, 38
 REACH = 2.0  # of the target, where bars end; what is longer is cut and says so

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks"
 MODULES = ("measure", "report", "workers", "plain", "processes", "shapes")
 NEEDS_PEER = {"training_step", "sampling"}
-SLOW = ("kernels", "training_step", "peak", "sampling", "startup", "memory", "scaling", "time_to_loss")
+SLOW = ("kernels", "training_step", "peak", "sampling", "startup", "memory", "scaling", "cleaning", "time_to_loss")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Hashes of many pieces of text on disk, and which of them come more than once, in bounded memory.
 
-Knows nothing of what the pieces are: documents, paragraphs, lines, or the bands of a MinHash.
+Knows nothing of what the pieces are: documents, paragraphs, lines, or the bands of a MinHash. A full disk is an
+OSError, which the caller explains.
 """
 
 import hashlib
@@ -81,17 +82,19 @@ class HashFile:
         """All hashes with the document of each, (n,) uint64 and (n,) int64, in pieces in the order of adding."""
         self._file.flush()
         ends = None if self._sizes is None else np.cumsum(np.array(self._sizes, dtype=np.int64))
-        for start in range(0, self._total, READ_AT_ONCE):
-            self._file.seek(8 * start)
-            hashes = np.frombuffer(self._file.read(8 * READ_AT_ONCE), dtype="<u8")
-            stop = start + len(hashes)
-            documents = np.arange(start, stop) if ends is None else _documents(ends, start, stop)
-            if kept is None:
-                yield hashes, documents
-            else:
-                chosen = kept[documents]
-                yield hashes[chosen], documents[chosen]
-        self._file.seek(0, 2)
+        try:
+            for start in range(0, self._total, READ_AT_ONCE):
+                self._file.seek(8 * start)
+                hashes = np.frombuffer(self._file.read(8 * READ_AT_ONCE), dtype="<u8")
+                stop = start + len(hashes)
+                documents = np.arange(start, stop) if ends is None else _documents(ends, start, stop)
+                if kept is None:
+                    yield hashes, documents
+                else:
+                    chosen = kept[documents]
+                    yield hashes[chosen], documents[chosen]
+        finally:
+            self._file.seek(0, 2)  # where the next hashes go
 
 
 def _documents(ends: np.ndarray, start: int, stop: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Which rules make sense for a document: prose with words, a script without spaces, or source code.
 
-A guess from the characters alone. On this project's samples it took 94 % of Python's and torch's modules, 96 % of C
-and 90 % of C headers for code, none of Shakespeare's scenes, and one in four pages of a manual full of examples.
+A guess from the characters alone. Of samples it took 95 % of Python's and torch's modules, 99 % of C files and 91 % of
+C headers for code (not tables of data), none of Shakespeare's scenes, and one in three pages of a manual of Python.
 """
 
 import re
@@ -32,7 +32,7 @@ class Kind(StrEnum):
 
 def kind_of(text: str) -> Kind:
     """The kind of a document, by the shares of its characters and lines."""
-    characters = len("".join(text.split()))
+    characters = len(text) - sum(map(text.count, " \t\r\n"))
     if characters and sum(map(text.count, SIGNS)) >= SIGN_SHARE * characters:
         lines = [line for line in map(str.rstrip, text.split("\n")) if line]
         if sum(line.endswith(LINE_ENDS) for line in lines) >= LINE_END_SHARE * len(lines):

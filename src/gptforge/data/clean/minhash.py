@@ -2,9 +2,9 @@
 
 The pieces (shingles) of a text are all 8 bytes in a row of its UTF-8, without blanks and case. Measured against words
 and longer pieces: of an English text with 5 % of its words changed they keep a Jaccard similarity of 0.8, where 5
-words in a row keep 0.64, and two texts that have nothing to do with each other have less than 0.15 in common in prose,
-code and Chinese alike; in Chinese, where no blanks part words, 8 bytes are less than three characters, which makes one
-changed character as harmless as a changed word elsewhere.
+words in a row keep 0.64, while 999 of 1,000 pairs of texts that have nothing to do with each other stay below 0.02 in
+prose and 0.15 in code and Chinese. In Chinese, where no blanks part words, 8 bytes are less than three characters:
+with 2 % of its characters changed a text keeps 0.87; of 8 characters in a row it would keep 0.74.
 
 Broder 1997, On the resemblance and containment of documents; the signature is made as in Dahlgaard, Knudsen and
 Thorup 2017, Fast similarity sketching: each piece falls into one place of the signature, which keeps the least hash,

@@ -124,7 +124,7 @@ def without_needless_blanks(text: str, examples: int) -> Change:
     rules: list[tuple[re.Pattern[str], str]] = []
     if not text.isascii() or text[-1:] in " \t" or any(blank + end in text for blank in " \t" for end in "\r\n"):
         rules.append((_TRAILING, ""))
-    if rules or "\n\n\n" in text or "\n\r\n" in text:  # a line of blanks alone has just become a blank line
+    if rules or "\n\n\n\n" in text or "\n\r\n" in text:  # a line of blanks alone has just become a blank line
         rules.append((_BLANK_LINES, r"\1"))
     if rules or text.startswith(("\n", "\r\n")) or text.endswith(("\n\n", "\n\r\n")):
         rules.append((_AROUND, ""))
