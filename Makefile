@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
-BENCHMARKS := kernels training_step peak sampling startup memory scaling bpe
+BENCHMARKS := kernels training_step peak sampling startup memory scaling
+BENCH_DATA := bpe cleaning personal_data
 DATA ?=
 EXPERIMENT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env train test test-all check format docs bench bench-quality clean
+.PHONY: help env train test test-all check format docs bench bench-data bench-quality clean
 
 help: ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -46,6 +47,10 @@ docs: $(READY) ## write docs/config.md and the references in docs/walk.md anew
 
 bench: $(PEERS) ## measure speed and memory against peers, about 30 minutes; leave the machine alone meanwhile
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py; done
+	$(BIN)/python benchmarks/report.py
+
+bench-data: $(READY) ## measure tokenizers, cleaning and the search for personal data
+	@set -e; for name in $(BENCH_DATA); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py; done
 	$(BIN)/python benchmarks/report.py
 
 $(PEERS): $(READY)

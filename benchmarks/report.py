@@ -16,17 +16,9 @@ FOLDER = Path(__file__).resolve().parent
 README, PICTURE = FOLDER / "README.md", FOLDER / "targets.svg"
 BEGIN, END = "<!-- results: written by report.py -->", "<!-- end of results -->"
 ORDER = (
-    "kernels",
-    "training_step",
-    "peak",
-    "sampling",
-    "startup",
-    "memory",
-    "scaling",
-    "bpe",
+    "kernels", "training_step", "peak", "sampling", "startup", "memory", "scaling", "bpe", "cleaning", "personal_data",
     "time_to_loss",
-    "personal_data",
-)
+)  # fmt: skip
 
 WIDTH, LEFT, RIGHT, TOP, LINE = 760, 16, 130, 64, 38
 REACH = 2.0  # of the target, where bars end; what is longer is cut and says so

@@ -16,17 +16,9 @@ FOLDER = ROOT / "benchmarks"
 MODULES = ("measure", "report", "workers", "plain", "processes", "shapes", "personal_data")
 NEEDS_PEER = {"training_step", "sampling"}
 SLOW = (
-    "kernels",
-    "training_step",
-    "peak",
-    "sampling",
-    "startup",
-    "memory",
-    "scaling",
-    "bpe",
+    "kernels", "training_step", "peak", "sampling", "startup", "memory", "scaling", "bpe", "cleaning", "personal_data",
     "time_to_loss",
-    "personal_data",
-)
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
