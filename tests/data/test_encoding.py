@@ -123,3 +123,8 @@ def test_a_byte_order_mark_is_left_out_once():
 def test_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "charset_normalizer", None)
     assert "pip install 'gptforge[files]'" in failure(POEM.encode("big5"))
+
+
+@pytest.mark.parametrize("content", [b"\xff" * 2000, bytes(range(128, 256)) * 20])
+def test_what_is_of_no_language_is_no_text(content):
+    assert "x.txt is not UTF-8: does not look like text in another encoding" in failure(content, 1000)

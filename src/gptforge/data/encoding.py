@@ -27,8 +27,10 @@ _MARKS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
 )
 _WRONG, _RIGHT = re.compile("[\udc80-\udcff]"), re.compile("[^\0-\x7f\udc80-\udcff]")
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
+_OF_PAIRS = ("gb18030", "big5", "cp932", "euc_jp", "cp949")  # few bytes that are no text fit these
 _GUESSED = (  # what texts are found in, apart from UTF-8 and UTF-16
-    *("gb18030", "big5", "cp932", "euc_jp", "cp949", "cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255"),
+    *_OF_PAIRS,
+    *("cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255"),
     *("cp1256", "cp1257", "koi8_r", "iso8859_2", "iso8859_5", "iso8859_7"),
 )
 _SHOWN = {"gb18030": "GBK / GB18030", "cp1252": "Windows-1252 (Latin-1)", "utf-8": "UTF-8"}
@@ -150,6 +152,8 @@ def _guessed(sample: bytes, path: Path, offset: int, line: int) -> str:
     if not matches:
         raise _not_utf8(path, sample, offset, line, "does not look like text in another encoding")
     best = max(matches, key=lambda match: match.coherence - match.chaos)
+    if not best.coherence and best.encoding not in _OF_PAIRS:  # of no known language: any bytes are allowed there
+        raise _not_utf8(path, sample, offset, line, "does not look like text in another encoding")
     # Where Western text reads the same in both, the commoner one is meant; what follows may not read the same.
     western = sample.decode("cp1252", "replace") == str(best) or any(
         match.encoding == "cp1252" and match.coherence - match.chaos == best.coherence - best.chaos for match in matches
