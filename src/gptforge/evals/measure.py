@@ -12,12 +12,12 @@ from gptforge import __version__
 from gptforge import runtime as machine
 from gptforge.checkpoint import Loaded
 from gptforge.config import EvalTextConfig
+from gptforge.data.leakage import overlap, run_length
 from gptforge.data.loader import eval_batches, n_eval_windows
 from gptforge.errors import ConfigError, NumericalError
 from gptforge.evals.baselines import baselines
 from gptforge.evals.breakdown import by_context, by_source, passages
 from gptforge.evals.figures import Scored, figures, intervals, token_sizes, units
-from gptforge.evals.overlap import passage_length, share_seen
 from gptforge.evals.score import Scores, score, tokens_before
 from gptforge.evals.text import Learnt, Progress, Reader, Text
 
@@ -60,8 +60,9 @@ def measure(
         did = "left out" if cfg.tokenizer.unknown == "skip" else "replaced by a stand-in"
         warnings.append(f"{text.left_out:,} characters that the vocabulary lacks are {did}")
     sizes = token_sizes(loaded.tokenizer)[text.tokens[1:]]
-    length = passage_length(float(sizes[:, 0].mean()))
-    seen = None if learnt.tokens is None else share_seen(text.tokens, learnt.tokens, length)
+    length = run_length(int(sizes[:, 0].sum()), len(sizes))
+    shared = None if learnt.tokens is None else overlap(learnt.tokens, text.tokens, text.starts, length)
+    seen = shared.share if shared and shared.runs else None
     if seen is not None and seen >= SEEN_SHARE and not learnt.predicted:
         warnings.append(f"{seen:.1%} of the passages of {length} tokens are in the training text too, word for word")
     times = windows.times_read(len(text.tokens))
