@@ -36,7 +36,7 @@ def sides(shape: Shape, dropout: float, quick: bool) -> dict[str, Worker]:
         found[OURS[1]] = gptforge(shape, dropout, compiled=True)
     found[PLAIN] = Worker("plain", "training", batch_size=shape.batch_size, dropout=dropout, **shape.sizes)
     if dropout:
-        preset = ["model=medium", *shape.batch_words, "runtime.compile=false"]
+        preset = ["model=medium", "model.dropout=0.2", *shape.batch_words, "runtime.compile=false"]
         small = [word for word in shape.words if word.startswith("model.n_") or "block_size" in word] if quick else []
         found["gptforge model=medium"] = Worker("ours", "training", words=preset + small, vocab_size=shape.vocab_size)
     else:

@@ -50,7 +50,7 @@ class Machine:
 class Choice:
     """A value that was decided, and why."""
 
-    value: str | int | bool | None
+    value: str | int | float | bool | None
     reason: str
 
 

@@ -60,7 +60,9 @@ class ModelConfig:
     n_head: int = key(4, "attention heads in a block", resume=IDENTITY, ge=1, le=10_000)
     n_embd: int = key(128, "width of the residual stream", resume=IDENTITY, ge=1, le=1_000_000)
     block_size: int = key(256, "context length in tokens", resume=IDENTITY, ge=2, le=100_000_000)
-    dropout: float = key(0.0, "dropout of embeddings and residual branches", resume=DROPOUT, ge=0, lt=1)
+    dropout: float | None = key(
+        0.0, "dropout of embeddings and residual branches; null: by passes over the text", resume=DROPOUT, ge=0, lt=1
+    )
     bias: bool = key(False, "biases in linear layers and layernorms", resume=IDENTITY)
     tie_embeddings: bool = key(True, "one matrix for token embedding and output", resume=IDENTITY)
     position: str = key("rope", "how positions are told", resume=IDENTITY, choices=("learned", "rope", "none"))

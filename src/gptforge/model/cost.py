@@ -74,7 +74,7 @@ def _kept_by_block(cfg: ModelConfig, size: int, device: str) -> int:
     floats = norms * cfg.n_embd  # a norm's input, or what RMS makes of it
     values = norms * cfg.n_embd  # the norms' outputs, which the matrices read
     values += cfg.mlp_width * (4 if cfg.mlp.kind == "swiglu" else 2)  # before and after activation and gate
-    values += 2 * cfg.n_embd * (cfg.dropout > 0)  # dropout masks
+    values += 2 * cfg.n_embd * (cfg.dropout != 0)  # dropout masks; null may become dropout
     values += _qkv_width(cfg) + queries  # qkv, and what the heads found
     values += (queries + keys) * cfg.attention.qk_norm
     plain = not cfg.attention.dropout and cfg.attention.window is None and cfg.n_kv_head == cfg.n_head

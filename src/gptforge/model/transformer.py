@@ -28,7 +28,7 @@ class Block(nn.Module):
         self.attn = Attention(cfg, layer)
         self.mlp_norm = None if cfg.parallel_residual else make_norm(cfg)
         self.mlp = MLP(cfg)
-        self.dropout = Dropout(cfg.dropout)
+        self.dropout = Dropout(cfg.dropout or 0.0)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         if self.mlp_norm is None:
@@ -54,7 +54,7 @@ class Transformer(nn.Module):
         self.vocab_size = vocab_size
         self.tok_emb = Embedding(vocab_size, cfg.n_embd)
         self.pos_emb = Embedding(cfg.block_size, cfg.n_embd) if cfg.position == "learned" else None
-        self.dropout = Dropout(cfg.dropout)
+        self.dropout = Dropout(cfg.dropout or 0.0)
         self.blocks = nn.ModuleList(Block(cfg, layer) for layer in range(cfg.n_layer))
         self.final_norm = make_norm(cfg) if cfg.norm.place == "pre" else nn.Identity()
         # Tied (Press and Wolf 2017): the token embedding is used twice, so there is one tensor to save.

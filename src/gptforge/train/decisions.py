@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gptforge.config import TrainConfig
-from gptforge.config.model import divisors
+from gptforge.config.model import ModelConfig, divisors
 from gptforge.config.units import duration, shown_bytes
 from gptforge.errors import ResourceError
 from gptforge.model.cost import training_memory
@@ -24,10 +24,13 @@ EVALUATION_SHARE = 0.05  # of the training's arithmetic, the most that evaluatio
 FORWARD = 1 / 3  # what evaluating a token costs of learning it: no backward pass
 RECORDS = 200  # in a run, where log.every is not set
 CONTEXT_WARMUP = 100  # steps; runs of 150 gain by it, those of 600 hardly, those of 2,000 lose (docs/experiments.md)
+PASSES = 2.0  # over the text, from which dropout is worth its price (docs/experiments.md)
+DROPOUT = 0.2
 SHORT = 500  # steps of a run that begins with short sequences
 MEMORY_SHARE = 0.7  # of what is free, for the estimate is one
 MACHINE_KEYS = ("device", "dtype", "compile", "threads", "tf32", "micro_batch_size")
-LOOP_KEYS = ("micro_batch_size", "context_warmup")  # of what a run keeps, what is no part of Runtime
+COURSE_KEYS = ("context_warmup", "dropout")  # what is learnt depends on them, so that they hold on any machine
+LOOP_KEYS = ("micro_batch_size", *COURSE_KEYS)  # of what a run keeps, what is no part of Runtime
 SHARED_KEYS = ("threads", "micro_batch_size")  # what other processes of the run leave to this one
 ALONE = Choice(1, "parallel=none")
 
@@ -41,6 +44,7 @@ class Decisions:
     steps: Choice
     warmup_steps: Choice
     context_warmup: Choice
+    dropout: Choice
     eval_every: Choice
     checkpoint_every: Choice
     log_every: Choice
@@ -52,6 +56,7 @@ class Decisions:
         named |= {"allocator": self.runtime.allocator, "tf32": self.runtime.tf32}
         named |= {"threads": self.runtime.threads, "micro_batch_size": self.micro_batch_size, "steps": self.steps}
         named |= {"warmup_steps": self.warmup_steps, "context_warmup": self.context_warmup}
+        named |= {"dropout": self.dropout}
         named |= {"eval_every": self.eval_every, "checkpoint_every": self.checkpoint_every}
         named |= {"log_every": self.log_every, "processes": self.processes}
         return {name: {"value": c.value, "reason": c.reason} for name, c in named.items()}
@@ -67,11 +72,12 @@ def as_before(cfg: TrainConfig, saved: Mapping[str, Any], machine: Machine, proc
         "tf32": cfg.runtime.tf32,
         "micro_batch_size": cfg.train.micro_batch_size or cfg.train.grad_accum,
         "context_warmup": cfg.train.context_warmup,
+        "dropout": cfg.model.dropout,
     }
     if not saved:
         return {}
     before = saved["device"]["value"]
-    kept = {"context_warmup"}
+    kept = set(COURSE_KEYS)
     if (asked["device"] or before) == before and before in machine.devices:
         kept |= set(MACHINE_KEYS)  # on another device nothing that was decided for the old one holds
     if saved.get("processes", {"value": 1})["value"] != processes:
@@ -105,7 +111,9 @@ def decide(
     else:
         records = Choice(max(1, n // RECORDS) if n else 10, f"about {RECORDS} in a run" if n else "every 10 steps")
     seconds = duration(loop.time) if loop.time else None
-    expected = n or (seconds or 0.0) / run_seconds(cfg, runtime, machine, vocab_size, 1)
+    expected = expected_steps(cfg, steps, runtime, machine, vocab_size)
+    masked = kept.get("dropout") or dropout(cfg.model.dropout, expected * loop.batch_size / windows_per_epoch)
+    cfg = replace(cfg, model=as_trained(cfg.model, masked))
     if runtime.compile.value is None:
         runtime = replace(runtime, compile=compile_choice(cfg, runtime, machine, vocab_size, n, seconds))
     return Decisions(
@@ -114,6 +122,7 @@ def decide(
         steps=steps,
         warmup_steps=Choice(warmup, "schedule.warmup_steps, at most a tenth of the run"),
         context_warmup=kept.get("context_warmup") or context_warmup(loop.context_warmup, expected),
+        dropout=masked,
         eval_every=every,
         checkpoint_every=saves,
         log_every=records,
@@ -158,6 +167,13 @@ def length(cfg: TrainConfig, windows_per_epoch: int) -> Choice:
     return Choice(DEFAULT_STEPS, "the default length")
 
 
+def expected_steps(cfg: TrainConfig, steps: Choice, runtime: Runtime, machine: Machine, vocab_size: int) -> float:
+    """The steps of a run; in a run of fixed time by estimate."""
+    if steps.value is not None:
+        return float(steps.value)
+    return duration(cfg.train.time or "0s") / run_seconds(cfg, runtime, machine, vocab_size, 1)
+
+
 def context_warmup(asked: int | None, steps: float) -> Choice:
     """How many steps learn from shorter sequences, in a run of so many (by estimate in a run of fixed time)."""
     if asked is not None:
@@ -165,6 +181,20 @@ def context_warmup(asked: int | None, steps: float) -> Choice:
     if steps > SHORT:
         return Choice(0, f"only runs of up to {SHORT} steps gain by it")
     return Choice(CONTEXT_WARMUP, f"a run of {SHORT} steps at most")
+
+
+def dropout(asked: float | None, passes: float) -> Choice:
+    """How much a run forgets on purpose that reads the text so many times (by estimate in a run of fixed time)."""
+    if asked is not None:
+        return Choice(asked, "model.dropout")
+    if passes < PASSES:
+        return Choice(0.0, f"the text is read less than {PASSES:g} times: nothing is learnt by heart yet")
+    return Choice(DROPOUT, f"the text is read {PASSES:g} times or more")
+
+
+def as_trained(model: ModelConfig, dropout: Choice) -> ModelConfig:
+    """The model's config with the dropout that was decided."""
+    return replace(model, dropout=float(dropout.value or 0.0))
 
 
 def micro_batch_size(

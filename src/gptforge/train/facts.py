@@ -4,6 +4,7 @@ Knows no run and trains nothing.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from gptforge import runtime
@@ -12,7 +13,7 @@ from gptforge.config.units import shown_bytes, shown_count
 from gptforge.data.order import WindowOrder
 from gptforge.data.prepare import prepare
 from gptforge.model.cost import cache_bytes, count_parameters, flops_per_token, training_memory
-from gptforge.train.decisions import length, micro_batch_size
+from gptforge.train.decisions import as_trained, dropout, expected_steps, length, micro_batch_size
 
 TOKENS_PER_PARAMETER = 20  # about compute-optimal for large models (Hoffmann et al. 2022, arXiv:2203.15556)
 
@@ -31,6 +32,10 @@ def describe(cfg: InfoConfig) -> dict[str, Any]:
         data = {"text": dataset.manifest["label"], "train_tokens": len(dataset.train), "val_tokens": len(dataset.val)}
         if len(dataset.train) > cfg.model.block_size:
             windows = WindowOrder(len(dataset.train), cfg.model.block_size, cfg.seed).windows_per_epoch
+    if windows:
+        steps = expected_steps(cfg, length(cfg, windows), chosen, machine, vocab_size)
+        masked = dropout(cfg.model.dropout, steps * cfg.train.batch_size / windows)
+        cfg = replace(cfg, model=as_trained(cfg.model, masked))
     micro = micro_batch_size(cfg, chosen, machine, vocab_size, processes)
     dtype, device = str(chosen.dtype.value), str(chosen.device.value)
     parts = count_parameters(cfg.model, vocab_size)

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from gptforge import runtime as machine_runtime
 from gptforge.compiling import compile_in_place
 from gptforge.config import TrainConfig
+from gptforge.config.model import ModelConfig
 from gptforge.data.loader import TrainLoader
 from gptforge.data.order import WindowOrder
 from gptforge.data.prepare import check_length, prepare
@@ -23,7 +24,7 @@ from gptforge.model import Transformer, param_roles, row_splits
 from gptforge.optim import Roles, Together, WeightAverage, build_optimizer
 from gptforge.runtime import Machine
 from gptforge.tokenizers import Tokenizer
-from gptforge.train.decisions import LOOP_KEYS, Decisions, as_before, check_room, decide
+from gptforge.train.decisions import LOOP_KEYS, Decisions, as_before, as_trained, check_room, decide
 from gptforge.train.objectives import Objective, next_token
 
 
@@ -76,7 +77,7 @@ def build_parts(
 
     dist = dataclasses.replace(place, device=chosen.torch_device)
     with machine_runtime.out_of_memory_as_error("a smaller model, or fewer tokens in the vocabulary"):
-        model = build_model(cfg, vocab_size, dist.device)
+        model = build_model(as_trained(cfg.model, decisions.dropout), vocab_size, cfg.seed, dist.device)
     if decisions.runtime.compile.value:
         compile_in_place(model)
     roles = Roles(param_roles(model), row_splits(model), chosen.torch_dtype)
@@ -85,8 +86,8 @@ def build_parts(
     return Parts(dataset, dataset.tokenizer, model, next_token, optimizer, loader, decisions, machine, average), dist
 
 
-def build_model(cfg: TrainConfig, vocab_size: int, device: torch.device) -> Transformer:
-    """A new model, its weights drawn from cfg.seed: the same on every device."""
-    model = Transformer(cfg.model, vocab_size)
-    model.init_weights(torch.Generator().manual_seed(cfg.seed))
+def build_model(cfg: ModelConfig, vocab_size: int, seed: int, device: torch.device) -> Transformer:
+    """A new model, its weights drawn from `seed`: the same on every device."""
+    model = Transformer(cfg, vocab_size)
+    model.init_weights(torch.Generator().manual_seed(seed))
     return model.to(device)

@@ -21,7 +21,7 @@ from gptforge.model.cost import count_parameters, flops_per_token, training_memo
 from gptforge.runs import Run
 from gptforge.runtime import peak_memory
 from gptforge.train.context import lengths
-from gptforge.train.decisions import Decisions
+from gptforge.train.decisions import Decisions, as_trained
 from gptforge.train.parts import Parts
 from gptforge.train.state import TrainState
 
@@ -39,7 +39,7 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
     warmup = int(d.context_warmup.value or 0)
     micro, processes = int(d.micro_batch_size.value or 1), int(d.processes.value or 1)
     device, dtype = str(d.runtime.device.value), str(d.runtime.dtype.value)
-    memory = sum(training_memory(cfg.model, vocab, micro, dtype, device).values())
+    memory = sum(training_memory(as_trained(cfg.model, d.dropout), vocab, micro, dtype, device).values())
     shape = f"{cfg.model.n_layer} layers, {cfg.model.n_head} heads, width {cfg.model.n_embd}"
     muon = cfg.optimizer.kind == "muon"
     rows = [
@@ -47,6 +47,7 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
         ("tokenizer", f"{parts.tokenizer.kind}, {vocab} tokens", "tokenizer.kind"),
         ("model", f"{choices.get('model', '')} {shown_count(parameters)} parameters".strip(), shape),
         ("context", f"{cfg.model.block_size} tokens", _context(cfg.model.block_size, warmup, steps)),
+        ("dropout", f"{d.dropout.value:g}", d.dropout.reason),
         ("length", f"{steps:,} steps" if steps else f"{cfg.train.time}", d.steps.reason),
         (
             "batch",
@@ -67,10 +68,10 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
         tokens = steps * per_step
         epochs = steps * cfg.train.batch_size / parts.loader.windows_per_epoch
         rows.insert(
-            6, ("tokens", f"{shown_count(tokens)}, {epochs:.1f} epochs", f"{tokens / parameters:.1f} a parameter")
+            7, ("tokens", f"{shown_count(tokens)}, {epochs:.1f} epochs", f"{tokens / parameters:.1f} a parameter")
         )
         flops = tokens * flops_per_token(cfg.model, vocab)
-        rows.insert(7, ("compute", f"{flops:.2e} FLOPs", "forward and backward"))
+        rows.insert(8, ("compute", f"{flops:.2e} FLOPs", "forward and backward"))
     if cfg.train.stop_after:
         rows.append(("stop after", cfg.train.stop_after, "train.stop_after; resumable"))
     return Plan("what will run, and why", rows, run_dir)
