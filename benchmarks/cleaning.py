@@ -16,15 +16,19 @@ import re
 import sys
 import tempfile
 import time
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 import planted
 from gptforge.config.clean import CleanConfig
 from gptforge.data.clean.boilerplate import Boilerplate
 from gptforge.data.clean.cleaner import Cleaner
-from gptforge.data.clean.duplicates import EqualDocuments, NearDuplicates, RepeatedParagraphs
+from gptforge.data.clean.duplicates import NearDuplicates, RepeatedParagraphs, equal_groups
+from gptforge.data.clean.hashes import hashes_of
 from gptforge.data.clean.kinds import Kind, kind_of
 from measure import Options, Row, finish, options, row, say
 from processes import peak_bytes
@@ -49,10 +53,7 @@ def searched(texts: Sequence[str]) -> list[int]:
 
 def equal(texts: Sequence[str]) -> list[int]:
     """The groups of equal texts."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.closing(EqualDocuments(Path(folder))) as search:
-        for text in texts:
-            search.add(text)
-        return search.groups().tolist()
+    return equal_groups(hashes_of(texts)).tolist()
 
 
 def share(part: int, whole: int) -> float:
@@ -239,15 +240,16 @@ def search_made_up(size: float) -> None:
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         near = stack.enter_context(contextlib.closing(NearDuplicates(folder, THRESHOLD, texts.__getitem__)))
-        same = stack.enter_context(contextlib.closing(EqualDocuments(folder)))
+        hashes = array("Q")  # of whole documents, as a corpus keeps them
         lines = stack.enter_context(contextlib.closing(Boilerplate(folder)))
         paragraphs = stack.enter_context(contextlib.closing(RepeatedParagraphs(folder)))
         for text in texts:
-            for search in (near, same, lines, paragraphs):
+            hashes.append(int(hashes_of([text])[0]))
+            for search in (near, lines, paragraphs):
                 search.add(text)
         groups = near.groups()
         kept = groups == range(len(texts))
-        same.groups()
+        equal_groups(np.array(hashes))
         lines.lines(LEAST, kept)
         paragraphs.first(kept)
         disk = sum(path.stat().st_size for path in folder.iterdir())

@@ -164,7 +164,8 @@ def test_files_and_functions_stay_small(path):
 def test_sections_stay_small():
     for schema in SCHEMAS.values():
         for name, section in [("the root", schema), *sections(schema)]:
-            assert len(dataclasses.fields(section)) <= 20, f"{name} of {schema.__name__}"
+            keys = [f for f in dataclasses.fields(section) if not dataclasses.is_dataclass(f.default_factory)]
+            assert len(keys) <= 20, f"{name} of {schema.__name__}"
 
 
 def test_groups_and_options_stay_few_and_short():

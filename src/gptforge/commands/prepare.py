@@ -3,10 +3,13 @@
 import json
 import os
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from gptforge.config import PrepareConfig
 from gptforge.data import report, store
+from gptforge.data.collect import examine
 from gptforge.data.prepare import prepare
 from gptforge.errors import from_os_error
 from gptforge.logs.screen import Screen, visible
@@ -15,9 +18,21 @@ from gptforge.runs import Call
 
 
 def run(cfg: PrepareConfig, call: Call) -> int:
-    """Prints the report to stdout, JSON with json=true; with out=FILE it is also written there, as JSON."""
-    data = prepare(cfg.data, cfg.tokenizer, on_progress=slow_work(cfg.ui))
-    found = report.facts(data)
+    """Prints the report to stdout, JSON with json=true; with out=FILE it is also written there, as JSON.
+
+    With dry=true nothing is stored, and the report is of the cleaning alone.
+    """
+    progress = slow_work(cfg.ui)
+    if cfg.dry:
+        found = examine(cfg.data, cfg.clean, progress)
+        _tell(cfg, found, report.dry_lines(found))
+    else:
+        found = report.facts(prepare(cfg.data, cfg.tokenizer, on_progress=progress, clean=cfg.clean))
+        _tell(cfg, found, report.lines(found))
+    return 0
+
+
+def _tell(cfg: PrepareConfig, found: Mapping[str, Any], lines: Iterable[str]) -> None:
     if cfg.out:
         path = Path(cfg.out).expanduser()
         try:
@@ -29,9 +44,8 @@ def run(cfg: PrepareConfig, call: Call) -> int:
         print(json.dumps(found, indent=2, ensure_ascii=not _unicode()))
     else:
         screen = Screen(sys.stdout)
-        for line in report.lines(found):
+        for line in lines:
             screen.line(visible(line))
-    return 0
 
 
 def _unicode() -> bool:

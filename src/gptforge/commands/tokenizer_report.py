@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from gptforge.config import DataConfig, TokenizerReportConfig, TrainConfig
+from gptforge.config import CleanConfig, DataConfig, TokenizerReportConfig, TrainConfig
 from gptforge.config.saved import load_config
 from gptforge.data.files import Source, find
 from gptforge.data.prepare import prepare
@@ -24,8 +24,8 @@ SOURCES = 100  # files of a text that are looked into, spread evenly over it
 
 def run(cfg: TokenizerReportConfig, call: Call) -> int:
     """Reports on the tokenizer of cfg.ckpt, or on the one that training would use."""
-    tokenizer, data = of_checkpoint(cfg, "data" in call.choices or cfg.data != DataConfig())
-    dataset = prepare(data, cfg.tokenizer, tokenizer, slow_work("json" if cfg.json else "auto"))
+    tokenizer, data, clean = of_checkpoint(cfg, "data" in call.choices or cfg.data != DataConfig())
+    dataset = prepare(data, cfg.tokenizer, tokenizer, slow_work("json" if cfg.json else "auto"), clean)
     ids = dataset.val[:CUT] if cfg.text is None else dataset.tokenizer.encode(cfg.text)
     splits = {"train": dataset.train, "validation": dataset.val}
     found = report.describe(dataset.tokenizer, splits, sources(data), cfg.top)
@@ -35,18 +35,18 @@ def run(cfg: TokenizerReportConfig, call: Call) -> int:
     return 0
 
 
-def of_checkpoint(cfg: TokenizerReportConfig, data_is_chosen: bool) -> tuple[Any, DataConfig]:
+def of_checkpoint(cfg: TokenizerReportConfig, data_is_chosen: bool) -> tuple[Any, DataConfig, CleanConfig]:
     """The tokenizer of cfg.ckpt, if there is one, and the text: that which was chosen, else the checkpoint's."""
     if not cfg.ckpt:
-        return None, cfg.data
+        return None, cfg.data, cfg.clean
     paths = candidates(cfg.ckpt)  # a run that is not there is said before torch is imported
     from gptforge.checkpoint import first_sound
 
     path, warnings = first_sound(paths)
     for warning in warnings:
         say(f"gptforge: warning: {warning}")
-    data = cfg.data if data_is_chosen else load_config(TrainConfig, path / "config.json").data
-    return load_tokenizer(path, cfg.tokenizer.unknown), data
+    text = cfg if data_is_chosen else load_config(TrainConfig, path / "config.json")
+    return load_tokenizer(path, cfg.tokenizer.unknown), text.data, text.clean
 
 
 def sources(data: DataConfig) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ and automatic ones stay null (what was decided is in a run's decisions.json).
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from gptforge.config.clean import CleanConfig
 from gptforge.config.data import DataConfig, TokenizerConfig
 from gptforge.config.eval import EvalDataConfig, EvalTextConfig
 from gptforge.config.loop import CheckpointConfig, EvalConfig, LogConfig, LoopConfig
@@ -28,6 +29,7 @@ class TrainConfig:
 
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    clean: CleanConfig = field(default_factory=CleanConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -50,6 +52,7 @@ class TrainConfig:
     dry_run: bool = key(False, "show what would run and why, then stop", resume=Resume.FREE)
 
     def problems(self) -> Iterator[Problem]:
+        yield from self.clean.split_problems(self.data.split)
         if self.resume_allow and not self.resume:
             yield Problem("resume_allow", "resume_allow is used only with resume=…", "resume=latest")
         if self.parallel.kind == "ddp" and self.runtime.device == "mps":
@@ -71,10 +74,15 @@ class PrepareConfig:
     """gptforge prepare"""
 
     data: DataConfig = field(default_factory=DataConfig)
+    clean: CleanConfig = field(default_factory=CleanConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    dry: bool = key(False, "show what cleaning would change and leave out, and store nothing", resume=Resume.FREE)
     out: str | None = key(None, "a file for the report, as JSON", resume=Resume.FREE, free_text=True)
     json: bool = key(False, "print JSON", resume=Resume.FREE)
     ui: str = key("auto", "quiet or json: no progress", resume=Resume.FREE, choices=UI)
+
+    def problems(self) -> Iterator[Problem]:
+        yield from self.clean.split_problems(self.data.split)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -121,8 +129,8 @@ SCHEMAS: dict[str, type] = {
 }
 
 __all__ = [
-    "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "DataConfig", "DoctorConfig", "EvalConfig",
-    "EvalDataConfig", "EvalTextConfig", "InfoConfig", "LogConfig", "LoopConfig", "ModelConfig", "OptimizerConfig",
-    "ParallelConfig", "PrepareConfig", "RuntimeConfig", "SampleConfig", "SampleTokenizerConfig", "SamplingConfig",
-    "ScheduleConfig", "TokenizerConfig", "TokenizerReportConfig", "TrainConfig",
+    "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "CleanConfig", "DataConfig", "DoctorConfig",
+    "EvalConfig", "EvalDataConfig", "EvalTextConfig", "InfoConfig", "LogConfig", "LoopConfig", "ModelConfig",
+    "OptimizerConfig", "ParallelConfig", "PrepareConfig", "RuntimeConfig", "SampleConfig", "SampleTokenizerConfig",
+    "SamplingConfig", "ScheduleConfig", "TokenizerConfig", "TokenizerReportConfig", "TrainConfig",
 ]  # fmt: skip

@@ -30,8 +30,8 @@ class CleanConfig:
     whitespace: bool = key(
         False, "leave out blanks at line ends, blank lines around a document and more than two in a row", resume=REFUSE
     )
-    min_length: int | None = key(None, "drop documents of fewer characters", resume=REFUSE, ge=1)
-    max_length: int | None = key(None, "drop documents of more characters", resume=REFUSE, ge=1)
+    min_length: int | None = key(None, "drop documents of fewer characters", resume=REFUSE, ge=1, le=1 << 24)
+    max_length: int | None = key(None, "drop documents of more characters", resume=REFUSE, ge=1, le=1 << 24)
     gopher: bool = key(False, "drop poor documents by Gopher's rules of words, lines and repetition", resume=REFUSE)
     c4: bool = key(
         False, "by C4's rules: keep lines that are sentences, drop pages of placeholders or brackets", resume=REFUSE
@@ -80,4 +80,13 @@ class CleanConfig:
         if self.personal_kinds and self.personal == "off":
             yield Problem(
                 "clean.personal_kinds", "clean.personal_kinds is used only with clean.personal", "clean.personal=report"
+            )
+
+    def split_problems(self, split: str) -> Iterator[Problem]:
+        """What cannot be together with a way to split."""
+        if self.near_duplicates == "group" and split == "position":
+            yield Problem(
+                "clean.near_duplicates",
+                "clean.near_duplicates=group needs a split by documents, not data.split=position",
+                "data.split=document",
             )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from gptforge.config.clean import CleanConfig
 from gptforge.config.data import DataConfig, TokenizerConfig
 from gptforge.config.schema import Problem, Resume, key
 
@@ -17,6 +18,7 @@ class TokenizerReportConfig:
         None, "the tokenizer of latest, best, RUN or CHECKPOINT; null: that of tokenizer=…", resume=FREE, free_text=True
     )
     data: DataConfig = field(default_factory=DataConfig)
+    clean: CleanConfig = field(default_factory=CleanConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     text: str | None = key(
         None, "a text to show cut into tokens; null: where the validation part begins", resume=FREE, free_text=True

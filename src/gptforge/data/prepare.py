@@ -3,13 +3,11 @@
 Constant memory whatever the text's size. Knows nothing of blocks, batches or models, but for `check_length`.
 """
 
-import contextlib
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,27 +15,25 @@ from typing import Any
 import numpy as np
 
 from gptforge import assets
+from gptforge.config.clean import CleanConfig
 from gptforge.config.data import DataConfig, TokenizerConfig
-from gptforge.config.units import shown_bytes
 from gptforge.data import files, store
-from gptforge.data.corpus import CharacterCounts, Corpus, CorpusWriter
+from gptforge.data.collect import collect
+from gptforge.data.corpus import CharacterCounts, Corpus
 from gptforge.data.encoding import CHUNK_BYTES
 from gptforge.data.files import Source
-from gptforge.data.read import Reader
+from gptforge.data.repeats import Progress
 from gptforge.data.split import TRAIN, Allotted, Split, divide
 from gptforge.data.store import Dataset
-from gptforge.errors import CheckpointError, DataError, ResourceError
+from gptforge.errors import CheckpointError, DataError
 from gptforge.locks import waited_for
 from gptforge.tokenizers import build_tokenizer, load_tokenizer
 from gptforge.tokenizers.base import Tokenizer
-
-Progress = Callable[[str, float], None]  # what is done ("reading", "encoding") and its share, 0 to 1
 
 RECIPE_VERSION = 1  # of how files become tokens; another one makes everything anew
 HASHED_BYTES = 200_000_000  # of files up to this size in all, the content says whether they changed; else size and time
 OF_NO_TEXT = ("byte", "gpt2", "hf")  # tokenizers that are what they are, whatever the text
 ENCODED_AT_ONCE = 1 << 22  # characters: enough for all cores
-BYTES_A_BYTE = 3  # of disk for one of text: the text itself, and tokens of two bytes if each is a token
 
 
 def prepare(
@@ -45,9 +41,10 @@ def prepare(
     tokenizer_cfg: TokenizerConfig,
     tokenizer: Tokenizer | None = None,
     on_progress: Progress | None = None,
+    clean: CleanConfig | None = None,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Dataset:
-    """The tokens of a text, from the cache or stored there now.
+    """The tokens of a text, from the cache or stored there now; cleaned as `clean` says, None: as it is.
 
     With `tokenizer` (that of a checkpoint) none is built. Several processes that want the same tokens wait for the
     first. Raises DataError for a text that cannot be used, ResourceError for a cache that cannot be written; nothing
@@ -57,14 +54,15 @@ def prepare(
     source = files.find(cfg)
     if tokenizer is None and tokenizer_cfg.kind in OF_NO_TEXT:
         tokenizer = build_tokenizer(tokenizer_cfg)
-    recipe = _recipe(source, cfg, tokenizer_cfg, tokenizer)
+    clean = clean or CleanConfig()
+    recipe = _recipe(source, cfg, clean, tokenizer_cfg, tokenizer)
     known, damage = _known(recipe, tokenizer_cfg, tokenizer)
     if known is None:
         try:
             with waited_for(assets.cache_dir() / "locks" / f"{recipe[:32]}.lock"):
                 known, _ = _known(recipe, tokenizer_cfg, tokenizer)  # another process may have made it meanwhile
                 if known is None:
-                    known = _make(source, recipe, cfg, tokenizer_cfg, tokenizer, report, chunk_bytes)
+                    known = _make(source, recipe, cfg, clean, tokenizer_cfg, tokenizer, report, chunk_bytes)
         except OSError as e:
             raise assets.cache_error(e, f"storing the tokens of {source.label}") from e
     known.manifest["label"] = source.label
@@ -92,8 +90,14 @@ def check_length(dataset: Dataset, block_size: int) -> None:
         )
 
 
-def _recipe(source: Source, cfg: DataConfig, tokenizer_cfg: TokenizerConfig, tokenizer: Tokenizer | None) -> str:
-    """SHA-256 of everything that decides the tokens: the files, how they are read and split, the tokenizer."""
+def _recipe(
+    source: Source,
+    cfg: DataConfig,
+    clean: CleanConfig,
+    tokenizer_cfg: TokenizerConfig,
+    tokenizer: Tokenizer | None,
+) -> str:
+    """SHA-256 of all that decides the tokens and what is said of them: files, reading, cleaning, split, tokenizer."""
     settings = asdict(cfg)
     for free in ("path", "source", "include", "exclude", "shuffle"):  # the files themselves are what they choose
         del settings[free]
@@ -103,7 +107,7 @@ def _recipe(source: Source, cfg: DataConfig, tokenizer_cfg: TokenizerConfig, tok
         content = _content(source)
     except OSError as e:
         raise files.unreadable(e, source.files[0].path) from None
-    parts = [RECIPE_VERSION, store.SCHEMA_VERSION, content, settings, how, unknown]
+    parts = [RECIPE_VERSION, store.SCHEMA_VERSION, content, settings, asdict(clean), how, unknown]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -131,7 +135,7 @@ def _known(recipe: str, tokenizer_cfg: TokenizerConfig, tokenizer: Tokenizer | N
     try:
         note = json.loads(_note_path(recipe).read_bytes())
         folder = assets.cache_dir() / "tokens" / note["key"]
-        said = [[str(text) for text in note[name]] for name in ("files", "notes", "warnings")]
+        said = store.Said(**{f.name: note[f.name] for f in fields(store.Said)})
     except (OSError, ValueError, KeyError, TypeError):
         return None, ""
     manifest, damage = store.check(folder)
@@ -143,25 +147,25 @@ def _known(recipe: str, tokenizer_cfg: TokenizerConfig, tokenizer: Tokenizer | N
         return None, e.what
     if tokenizer.fingerprint != manifest["tokenizer"]:
         return None, "tokenizer.json is of another tokenizer"
-    return store.load(folder, manifest, tokenizer, *said), ""
+    return store.load(folder, manifest, tokenizer, said), ""
 
 
 def _make(
     source: Source,
     recipe: str,
     cfg: DataConfig,
+    clean: CleanConfig,
     tokenizer_cfg: TokenizerConfig,
     tokenizer: Tokenizer | None,
     report: Progress,
     chunk_bytes: int,
 ) -> Dataset:
     """Read, split and encode; then commit the data set, and the note that says which recipe it is of."""
-    _check_disk(source)
     tokens = assets.cache_dir() / "tokens"
     with store.temporary_folder(tokens / recipe) as temporary:
-        reader = Reader(source, cfg, chunk_bytes)
-        corpus = _collect(reader, source, temporary / "text", report)
-        split = divide(corpus, cfg)
+        collected = collect(source, cfg, clean, temporary / "text", report, chunk_bytes)
+        corpus = collected.corpus
+        split = divide(corpus, cfg, collected.groups)
         if tokenizer is None:
             n_bytes = int(corpus.sizes.sum(dtype=np.int64) * (1 - cfg.val_fraction))
             learnt = partial(_learnt, split, report)
@@ -175,59 +179,19 @@ def _make(
         manifest["cuts_document"] = split.cuts
         manifest |= {"characters": corpus.character_counts}
         _encode(split, tokenizer, temporary, manifest, report)
-        corpus.path.unlink()
+        shutil.rmtree(temporary / "text")
         store.write_json(temporary / "tokenizer.json", tokenizer.stored())
         store.write_json(temporary / store.MANIFEST, manifest)
         store.commit(temporary, tokens / key)
     stored, damage = store.check(tokens / key)
     if stored is None:
         raise DataError(f"stored tokens of {source.label} were damaged at once: {damage}", where=str(tokens / key))
-    notes = [*source.notes, *reader.account.notes(len(source.files)), *tokenizer.notes]
-    warnings = list(reader.account.warnings())
+    notes, warnings = [*collected.notes, *tokenizer.notes], collected.warnings
     if only_val := stored["characters_only_in_val"]:
         warnings.append(f"{only_val} characters occur only in the validation part, so they cannot be learnt")
-    said = {"files": source.names, "notes": notes, "warnings": warnings}
-    store.write_whole(_note_path(recipe), json.dumps({"key": key, **said}).encode())
-    return store.load(tokens / key, stored, tokenizer, **said)
-
-
-def _check_disk(source: Source) -> None:
-    size = sum(file.path.stat().st_size * (4 if file.packed else 1) for file in source.files)
-    folder = next(p for p in (assets.cache_dir(), *assets.cache_dir().parents) if p.exists())
-    free = shutil.disk_usage(folder).free
-    if BYTES_A_BYTE * size > free:
-        raise ResourceError(
-            f"preparing {source.label} ({shown_bytes(size)}) may need {shown_bytes(BYTES_A_BYTE * size)} of disk,"
-            f" {shown_bytes(free)} are free",
-            where=str(assets.cache_dir()),
-            fix="free some space, or put the cache elsewhere: GPTFORGE_CACHE=OTHER/DISK/cache",
-        )
-
-
-def _collect(reader: Reader, source: Source, path: Path, report: Progress) -> Corpus:
-    """All text of the source, read once. Raises DataError when a file changes meanwhile."""
-    before = [_state(file.path) for file in source.files]
-    size = max(1, sum(state[0] for state in before))
-    writer = CorpusWriter(path)
-    try:
-        for piece in reader.pieces():
-            writer.add(piece)
-            report("reading", min(1.0, reader.account.bytes / size))
-        corpus = writer.close()
-    finally:
-        writer.abort()
-    report("reading", 1.0)
-    for file, state in zip(source.files, before, strict=True):
-        if _state(file.path) != state:
-            raise DataError(f"{file.path} changed while it was read", fix="run it again once the text is finished")
-    return corpus
-
-
-def _state(path: Path) -> tuple[int, int]:
-    with contextlib.suppress(OSError):
-        status = os.stat(path)
-        return status.st_size, status.st_mtime_ns
-    return -1, -1
+    said = store.Said(source.names, notes, warnings, collected.cleaning)
+    store.write_whole(_note_path(recipe), json.dumps({"key": key, **asdict(said)}).encode())
+    return store.load(tokens / key, stored, tokenizer, said)
 
 
 def _learnt(split: Split, report: Progress) -> Iterator[str]:

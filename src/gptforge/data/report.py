@@ -18,6 +18,12 @@ PASSES = 4  # over a text that teach nearly as much as as much new text (Muennig
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
 # Presets by the training tokens from which they are worth their time; see docs/experiments.md for the first
 SIZES = ((0, "small"), (3_000_000, "medium"), (100_000_000, "gpt2"))
+_DONE = {  # by action of a filter
+    "changed": "changed {n:,} in {documents}",
+    "dropped": "left out {documents}, {n:,} characters",
+    "found": "found {n:,} in {documents}, left as they are",
+    "skipped": "not used on {documents}, {n:,} characters",
+}
 _NAMES = {"\n": "LINE FEED", "\r": "CARRIAGE RETURN", "\t": "TAB"}
 
 
@@ -56,6 +62,7 @@ def facts(data: Dataset) -> dict[str, Any]:
             "worst_documents": [[number, round(share, 4)] for number, share in shared.documents],
         },
         "recommended": recommended(splits["train"]["tokens"]),
+        "cleaning": data.cleaning,
         "notes": data.notes,
         "warnings": data.warnings,
         "fingerprint": data.fingerprint,
@@ -127,12 +134,44 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     tokens = f"about {shown_count(advice['tokens'])} tokens"
     yield f"  to train    model={advice['model']}, {tokens} ({advice['passes']} passes)"
-    for text in found["notes"]:
+    if found["cleaning"]["filters"]:
+        yield ""
+        yield from cleaning_lines(found["cleaning"])
+        yield ""
+    much = ["much of the kept text is in the learnt text: its loss will look better than it is"]
+    yield from _said(found["notes"], [*much * (leak["share"] > MUCH_SHARED), *found["warnings"]])
+
+
+def dry_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """What cleaning would do, for people."""
+    read, left = found["cleaning"]["documents"], found["left"]
+    yield f"{found['text']}: {read:,} document{'s' * (read != 1)}, nothing is stored"
+    yield f"  left        {left['documents']:,} with {left['characters']:,} characters"
+    yield ""
+    yield from cleaning_lines(found["cleaning"])
+    yield ""
+    yield from _said(found["notes"], found["warnings"])
+
+
+def _said(notes: list[str], warnings: list[str]) -> Iterator[str]:
+    for text in notes:
         yield f"  note        {text}"
-    if leak["share"] > MUCH_SHARED:
-        yield "  warning     much of the kept text is in the learnt text: its loss will look better than it is"
-    for text in found["warnings"]:
+    for text in warnings:
         yield f"  warning     {text}"
+
+
+def cleaning_lines(cleaning: Mapping[str, Any]) -> Iterator[str]:
+    """What each filter did, with examples."""
+    if not cleaning["filters"]:
+        yield "  nothing to change or to leave out"
+    for name, actions in cleaning["filters"].items():
+        for action, count in actions.items():
+            documents = f"{count['documents']:,} of {cleaning['documents']:,} documents"
+            yield f"  {name:20}{_DONE[action].format(n=count['amount'], documents=documents)}"
+            for sample in count["samples"]:
+                reason = f"  ({sample['reason']})" if sample["reason"] else ""
+                text = f", character {sample['position']:,}: {sample['text']!r}" if sample["text"] else ""
+                yield f"      {sample['file']}{text}{reason}"
 
 
 def _shown(characters: list[list[Any]]) -> str:

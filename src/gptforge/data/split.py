@@ -79,26 +79,37 @@ class Split:
             yield Allotted(split, "\n" + text if lead else text, int(lead) if begins else None, file)
 
 
-def divide(corpus: Corpus, cfg: DataConfig) -> Split:
-    """The split that a config asks for. Equal documents are always on the same side of a split by documents."""
+def divide(corpus: Corpus, cfg: DataConfig, groups: np.ndarray | None = None) -> Split:
+    """The split that a config asks for. By documents, equal ones are always on the same side, and those of a group.
+
+    `groups` (n_documents,) has a number for each document; without it only equal documents are in a group.
+    """
     how, reason = cfg.split, "asked for"
     if how == "auto":
-        how = "document" if corpus.n_documents >= MANY else "position"
+        how = "document" if corpus.n_documents >= (MANY if groups is None else 2) else "position"
         reason = f"{corpus.n_documents:,} document{'s' if corpus.n_documents > 1 else ''}"
     if how == "position":
         return Split(corpus, int(corpus.n_characters * (1 - cfg.val_fraction)), reason=f"by position: {reason}")
     if how == "hash":
-        val = corpus.hashes < np.uint64(int(cfg.val_fraction * 2**64))
+        hashes = corpus.hashes if groups is None else _of_group(corpus.hashes, groups)
+        val = hashes < np.uint64(int(cfg.val_fraction * 2**64))
         return Split(corpus, val=val, reason=f"by hash: {reason}")
-    return Split(corpus, val=_drawn(corpus, cfg), reason=f"by document, drawn with data.split_seed: {reason}")
+    return Split(corpus, val=_drawn(corpus, cfg, groups), reason=f"by document, drawn with data.split_seed: {reason}")
 
 
-def _drawn(corpus: Corpus, cfg: DataConfig) -> np.ndarray:
+def _of_group(hashes: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """For each document the hash of the first of its group."""
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    return hashes[first[group]]
+
+
+def _drawn(corpus: Corpus, cfg: DataConfig, groups: np.ndarray | None) -> np.ndarray:
     """Documents in an order drawn with the seed, until they have their share of the text: bool (n_documents,).
 
     One that would make the share more than SLACK too large is passed over; if all would, the shortest is taken.
     """
-    _, group = np.unique(corpus.hashes, return_inverse=True)  # equal documents: one draw for all of them
+    kinds = corpus.hashes if groups is None else _of_group(corpus.hashes, groups)
+    _, group = np.unique(kinds, return_inverse=True)  # one draw for all of a group
     n_groups = int(group.max()) + 1
     lengths = np.bincount(group, weights=corpus.document_lengths)
     wanted = cfg.val_fraction * lengths.sum()

@@ -29,13 +29,23 @@ STALE_SECONDS = 24 * 3600
 
 
 @dataclass(slots=True)
+class Said:
+    """What making a data set told: its files' names, what was decided, what to look at, what cleaning did (JSON)."""
+
+    files: list[str]
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    cleaning: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Dataset:
     """A prepared text: `train` and `val` are read-only ids (n,), uint16 or uint32, mapped from disk.
 
     `train_starts` and `val_starts` (n_documents,) int64 say where documents begin in them: ascending, the first 0;
     `train_files` and `val_files` (n_documents,) int64 which of `files` each is of.
     `manifest` is dataset.json; `fingerprint` names content, tokenizer and split: equal ones have equal ids.
-    `notes` say what was decided, `warnings` what the user should look at.
+    `notes` say what was decided, `warnings` what the user should look at, `cleaning` what its filters did.
     """
 
     train: np.ndarray
@@ -49,6 +59,7 @@ class Dataset:
     manifest: dict[str, Any]
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    cleaning: dict[str, Any] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -194,20 +205,12 @@ def check(folder: Path) -> tuple[dict[str, Any] | None, str]:
     return manifest, ""
 
 
-def load(
-    folder: Path,
-    manifest: dict[str, Any],
-    tokenizer: Tokenizer,
-    files: list[str],
-    notes: list[str],
-    warnings: list[str],
-) -> Dataset:
+def load(folder: Path, manifest: dict[str, Any], tokenizer: Tokenizer, said: Said) -> Dataset:
     """The data set of a checked folder."""
     train, val = (_mapped(folder / f"{split}.bin", np.dtype(manifest["dtype"])) for split in SPLITS)
     of_train, of_val = (_mapped(folder / f"{split}.starts", np.dtype("<i8")).reshape(2, -1) for split in SPLITS)
-    return Dataset(
-        train, val, of_train[0], of_val[0], of_train[1], of_val[1], files, tokenizer, manifest, notes, warnings
-    )
+    ids = (train, val, of_train[0], of_val[0], of_train[1], of_val[1])
+    return Dataset(*ids, said.files, tokenizer, manifest, said.notes, said.warnings, said.cleaning)
 
 
 def _mapped(path: Path, dtype: np.dtype[Any]) -> np.ndarray:

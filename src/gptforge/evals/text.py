@@ -65,7 +65,7 @@ class Reader:
         """
         own = data.source is None
         wanted = self.config.data if own else as_learnt(data, self.config.data)
-        dataset = self._own() if own else self._prepared(wanted)
+        dataset = self._own() if own else self._prepared(wanted, split is not None)
         same = dataset.fingerprint == recorded(self.checkpoint)
         warnings = list(dataset.warnings)
         if same and split is None and not own:
@@ -79,13 +79,15 @@ class Reader:
         text = self._part(dataset, part)
         return text, Learnt(dataset.train, predicted=part != "val") if same else self._learnt(), warnings
 
-    def _prepared(self, cfg: DataConfig) -> Dataset:
-        return prepare(cfg, self.config.tokenizer, self.tokenizer, self.on_progress)
+    def _prepared(self, cfg: DataConfig, as_learnt: bool) -> Dataset:
+        """A text as it is; or cleaned as the one that was learnt, for a part of it is asked for."""
+        clean = self.config.clean if as_learnt else None
+        return prepare(cfg, self.config.tokenizer, self.tokenizer, self.on_progress, clean)
 
     def _own(self) -> Dataset:
         """The text that the checkpoint was trained on, as it was then."""
         try:
-            dataset = self._prepared(self.config.data)
+            dataset = self._prepared(self.config.data, as_learnt=True)
         except DataError as e:
             moved = "data=PATH split=val (where the text is now)"
             raise DataError(f"the model's own text cannot be read: {e.what}", where=e.where, fix=moved) from None

@@ -27,7 +27,7 @@ def describe(cfg: InfoConfig) -> dict[str, Any]:
     vocab_size = cfg.vocab_size
     windows = None
     if vocab_size is None:
-        dataset = prepare(cfg.data, cfg.tokenizer)
+        dataset = prepare(cfg.data, cfg.tokenizer, clean=cfg.clean)
         vocab_size = dataset.tokenizer.vocab_size
         data = {"text": dataset.manifest["label"], "train_tokens": len(dataset.train), "val_tokens": len(dataset.val)}
         if len(dataset.train) > cfg.model.block_size:

@@ -66,7 +66,8 @@ def build_parts(
     chosen = dataclasses.replace(chosen, **{k: c for k, c in kept.items() if k not in LOOP_KEYS})
     machine_runtime.apply(chosen, cfg.runtime.deterministic)
 
-    dataset = place.in_turn(lambda: prepare(cfg.data, cfg.tokenizer, tokenizer, on_progress if place.main else None))
+    progress = on_progress if place.main else None
+    dataset = place.in_turn(lambda: prepare(cfg.data, cfg.tokenizer, tokenizer, progress, cfg.clean))
     check_length(dataset, cfg.model.block_size)
     order = WindowOrder(len(dataset.train), cfg.model.block_size, cfg.seed, cfg.data.shuffle)
     loader = TrainLoader(dataset.train, cfg.model.block_size, cfg.train.batch_size, order)

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gptforge import assets
+from gptforge.compose import conf_dir
 from gptforge.config.clean import CleanConfig
 from gptforge.config.schema import build
 from gptforge.data.clean.cleaner import Cleaner
@@ -19,19 +21,8 @@ TEXT = st.text(st.sampled_from("ab \r\n\t\ufeff\x07\u200bé\u0301Ã¤中.。{}#"
 GOOD = "The children went to the river in the morning, and they came back when it was dark and cold. "
 
 
-OPTIONS = {
-    "none": {},
-    "mild": {"line_ends": True, "control_characters": True, "exact_duplicates": "report"},
-    "strict": {
-        "unicode": "fix", "line_ends": True, "control_characters": True, "invisible": True, "whitespace": True,
-        "gopher": True, "personal": "mask", "exact_duplicates": "paragraphs", "near_duplicates": "drop",
-        "boilerplate": 10,
-    },
-}  # fmt: skip
-
-
 def option(name):
-    return build(CleanConfig, OPTIONS[name])
+    return build(CleanConfig, yaml.safe_load((conf_dir() / "clean" / f"{name}.yaml").read_text(encoding="utf-8")))
 
 
 def everything(**more):
@@ -75,7 +66,7 @@ def personal(monkeypatch):
 
 def test_options():
     assert option("none") == CleanConfig()
-    assert option("mild") == CleanConfig(line_ends=True, control_characters=True, exact_duplicates="report")
+    assert option("mild") == CleanConfig(line_ends=True, control_characters=True)
     strict = option("strict")
     assert (strict.unicode, strict.exact_duplicates, strict.near_duplicates) == ("fix", "paragraphs", "drop")
 

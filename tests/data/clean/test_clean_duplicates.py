@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from gptforge import assets
 from gptforge.data.clean import duplicates, minhash
 from gptforge.data.clean.boilerplate import Boilerplate
-from gptforge.data.clean.duplicates import EqualDocuments, NearDuplicates, RepeatedParagraphs
+from gptforge.data.clean.duplicates import NearDuplicates, RepeatedParagraphs, equal_groups
+from gptforge.data.clean.hashes import hashes_of
 
 SMALL = st.lists(st.text("ab ", max_size=30) | st.sampled_from(["abababababab", "AB ABABABABAB", "babababababab", ""]))
 PARAGRAPHS = [
@@ -25,11 +26,8 @@ def near(folder, texts, threshold=0.7):
         return search.groups().tolist()
 
 
-def equal(folder, texts):
-    with contextlib.closing(EqualDocuments(folder)) as search:
-        for text in texts:
-            search.add(text)
-        groups = search.groups()
+def equal(texts):
+    groups = equal_groups(hashes_of(texts))
     assert groups.dtype == np.int64
     return groups.tolist()
 
@@ -66,11 +64,11 @@ def components(texts, threshold):
 
 @given(st.lists(st.text("ab\ud800", max_size=2)))
 def test_equal_documents_are_those_of_equal_strings(tmp_path_factory, texts):
-    assert equal(tmp_path_factory.mktemp("d"), texts) == [texts.index(text) for text in texts]
+    assert equal(texts) == [texts.index(text) for text in texts]
 
 
 def test_no_documents(tmp_path):
-    assert equal(tmp_path, []) == near(tmp_path, []) == without_repeated(tmp_path, []) == []
+    assert equal([]) == near(tmp_path, []) == without_repeated(tmp_path, []) == []
 
 
 # Near duplicates --------------------------------------------------------------------------

@@ -28,28 +28,10 @@ LEADERS = 8  # documents of a bucket that the others are compared with
 _BREAK = re.compile(r"(\n\s*\n)")
 
 
-class EqualDocuments:
-    """Groups documents whose texts are the same: 8 bytes on disk for each."""
-
-    def __init__(self, folder: Path) -> None:
-        self._hashes = HashFile(folder / "documents.bin", column=True)
-
-    def add(self, text: str) -> None:
-        """The next document."""
-        self._hashes.add(hashes_of([text]))
-
-    def groups(self) -> np.ndarray:
-        """The smallest number of the group that each document is in, (n_documents,) int64."""
-        groups = np.arange(len(self._hashes))
-        repeated, _ = self._hashes.repeated()
-        first = np.full(len(repeated), len(groups))
-        for index, documents in self._hashes.occurrences(repeated):
-            np.minimum.at(first, index, documents)
-            groups[documents] = first[index]
-        return groups
-
-    def close(self) -> None:
-        self._hashes.close()
+def equal_groups(hashes: np.ndarray) -> np.ndarray:
+    """The smallest number of the documents that have the same hash, (n_documents,) int64."""
+    _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    return first[inverse]
 
 
 @dataclass(frozen=True, slots=True)
