@@ -233,6 +233,6 @@ def test_a_run_is_trained_on_the_cleaned_text(own_folder, capsys):
     saved = json.loads((own_folder / "run/config.json").read_text())
     assert saved["config"]["clean"]["line_ends"] is True and saved["choices"]["clean"] == "mild"
     assert "\\r" not in (own_folder / "run/checkpoints/step-000001/tokenizer.json").read_text()
-    assert small.gptforge("train", "resume=run", "clean.line_ends=false", "ui=quiet") == 3
+    assert small.gptforge("train", "resume=run", "clean.line_ends=false", "ui=quiet") == 4
     assert "clean.line_ends" in capsys.readouterr().err
     assert small.gptforge("train", "resume=run", "ui=quiet") == 0
