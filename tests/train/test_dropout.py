@@ -16,13 +16,13 @@ LAPTOP = Machine(("cpu",), "", None, 2, 10**10, "a laptop")
 @pytest.mark.parametrize(
     ("asked", "length", "decided"),
     [
-        *[(None, {"epochs": 1.0}, 0.0), (None, {"epochs": 1.9}, 0.0), (None, {"epochs": 2.0}, DROPOUT)],
-        *[(None, {"steps": 49}, 0.0), (None, {"steps": 50}, DROPOUT)],  # of 8 sequences: 2 passes over 200 windows
+        *[(None, {"epochs": 1.0}, 0.0), (None, {"epochs": 3.9}, 0.0), (None, {"epochs": 4.0}, DROPOUT)],
+        *[(None, {"steps": 99}, 0.0), (None, {"steps": 100}, DROPOUT)],  # of 8 sequences: 4 passes over 200 windows
         *[(None, {"time": "1s"}, 0.0), (None, {"time": "1h"}, DROPOUT)],
         *[(0.1, {"epochs": 1.0}, 0.1), (0.0, {"epochs": 9.0}, 0.0)],
     ],
 )
-def test_it_begins_with_the_second_pass(asked, length, decided):
+def test_it_begins_with_the_fourth_pass(asked, length, decided):
     cfg = build(TrainConfig, {"train": length, "model": {"dropout": asked}})
     found = decide(cfg, choose(cfg.runtime, LAPTOP), LAPTOP, 65, 200, 1000, {}).dropout
     assert found.value == decided
@@ -41,7 +41,7 @@ def test_a_run_keeps_it_when_it_becomes_longer_but_for_what_is_asked():
 
 def test_the_model_is_built_with_what_was_decided(own_folder):
     small.write_text()
-    for epochs, decided in ((1.0, 0.0), (3.0, DROPOUT)):
+    for epochs, decided in ((1.0, 0.0), (5.0, DROPOUT)):
         cfg = small.config(model__dropout=None, train__steps=None, train__epochs=epochs)
         parts, _ = build_parts(cfg)
         assert {m.p for m in parts.model.modules() if isinstance(m, nn.Dropout)} == {decided}
