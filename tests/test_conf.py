@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gptforge import compose
 from gptforge.arguments import Grammar, Line, parse
 from gptforge.config import SCHEMAS, TrainConfig
+from gptforge.config.data import SourceConfig
 from gptforge.config.saved import as_saved, load_config, refuse_changes
 from gptforge.config.schema import Resume, allows_none, build, flatten, leaves, sections, shown, to_dict
 from gptforge.config.units import duration, steps_or_duration
@@ -47,7 +48,7 @@ def written(group, option):
 
 @pytest.mark.parametrize(("command", "group", "option"), OPTIONS)
 def test_every_option_composes(command, group, option, tmp_path):
-    also = ["tokenizer.path=tokenizer.json"] if option == "hf" else []
+    also = {"hf": ["tokenizer.path=tokenizer.json"], "mix": ["data.sources=[shakespeare]"]}.get(option, [])
     result = composed(command, f"data={tmp_path}" if option == "files" else f"{group}={option}", *also)
     keys, chosen = written(group, option)
     assert {group: option, **chosen}.items() <= result.call.choices.items()
@@ -121,6 +122,8 @@ def values(leaf):
         found = st.text(max_size=8)
     elif kind == list[float]:
         found = st.lists(st.floats(0, 0.999), min_size=2, max_size=2)
+    elif kind == list[SourceConfig]:
+        found = st.lists(st.builds(SourceConfig, st.text(min_size=1, max_size=4)), max_size=3)
     else:
         assert kind == list[str]
         found = st.lists(st.text(min_size=1, max_size=4), max_size=3)

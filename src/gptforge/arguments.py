@@ -41,6 +41,11 @@ class Line:
     help: bool = False
 
     @property
+    def named(self) -> set[str]:
+        """The groups and keys that are set."""
+        return {override.partition("=")[0] for override in self.overrides}
+
+    @property
     def multirun(self) -> bool:
         return bool({"-m", "--multirun"} & set(self.flags))
 
@@ -112,6 +117,8 @@ def parse(tokens: list[str], grammar: Grammar) -> Line:
         else:
             problems.append(bare_word(token, last, queue, grammar))
         last = token
+    if "data.sources" in line.named and not {"data", "resume", SAVED} & (line.named | set(line.free)):
+        line.overrides.append("data=mix")
     problems += twice(line)
     if problems and not line.help:
         raise config_error(problems, lambda key: "the command line")

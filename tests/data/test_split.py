@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from gptforge.config.data import DataConfig, TokenizerConfig
 from gptforge.data.corpus import Corpus, CorpusWriter
+from gptforge.data.files import Source
 from gptforge.data.prepare import prepare
 from gptforge.data.read import Piece
 from gptforge.data.split import VAL, divide
@@ -80,6 +81,42 @@ def test_documents_are_drawn_by_seed_and_share(tmp_path):
         assert sides(corpus, split="document", split_seed=seed)[VAL] == val
         assert [d for d in (d[0] for d in documents) if d in train] == train  # in the order they came in
     assert drawn[0] != drawn[1] != drawn[2]
+
+
+@given(
+    st.lists(st.lists(st.lists(TEXT, min_size=1, max_size=3), min_size=1, max_size=3), min_size=1, max_size=4),
+    st.floats(0.01, 0.99),
+)
+def test_each_of_several_texts_is_divided_by_itself(tmp_path_factory, texts, val_fraction):
+    corpus = corpus_of(tmp_path_factory.mktemp("c"), [document for text in texts for document in text])
+    firsts = np.cumsum([0, *(len(text) for text in texts[:-1])]).tolist()
+    split = divide(corpus, DataConfig(split="position", val_fraction=val_fraction), Source((), "", parts=tuple(firsts)))
+    found = ["", ""]
+    for piece in split.pieces():
+        assert piece.text
+        found[piece.split] += piece.text
+    wanted: list[list[str]] = [[], []]
+    in_line = False  # as the corpus joins the texts
+    for text in texts:
+        whole = "\n" * in_line + joined(["".join(parts) for parts in text])
+        boundary = int(len(whole) * (1 - val_fraction))
+        for side, part in enumerate((whole[:boundary], whole[boundary:])):
+            wanted[side] += part.split("\n")
+        in_line = not whole.endswith("\n")
+    for side in (0, 1):  # texts never run into each other
+        assert [line for line in found[side].split("\n") if line] == [line for line in wanted[side] if line]
+
+
+def test_documents_are_drawn_in_each_of_several_texts(tmp_path):
+    documents = [[f"{i % 10} " * (1 + i % 7)] for i in range(400)]
+    corpus = corpus_of(tmp_path, documents)
+    source = Source((), "", parts=(0, 30, 300))
+    val = divide(corpus, DataConfig(split="document"), source).val
+    for first, end in ((0, 30), (30, 300), (300, 400)):
+        size = corpus.document_lengths[first:end]
+        assert 0.03 < size[val[first:end]].sum() / size.sum() < 0.2
+    few = divide(corpus, DataConfig(), Source((), "", parts=(0, 390)))
+    assert few.val is None and few.reason == "by position: 10 documents at least in each text"
 
 
 def test_equal_documents_stay_together(tmp_path):

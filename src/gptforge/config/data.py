@@ -4,9 +4,11 @@ import codecs
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gptforge.config.schema import Problem, Resume, key
+from gptforge.config.schema import MISSING, Problem, Resume, key
 
-SOURCES = ("shakespeare", "shakespeare_full", "pydoc", "files")
+BUILT_IN = ("shakespeare", "shakespeare_full", "pydoc")
+SOURCES = (*BUILT_IN, "files", "mix")
+LEAST_WEIGHT = 0.001  # of a text in a mixture
 TOKENIZERS = ("char", "byte", "bpe", "gpt2", "hf")
 LEAST_BPE = 256 + 3  # the bytes, <|endoftext|> and two chat markers, and nothing merged
 
@@ -21,6 +23,14 @@ def known_encoding(name: str) -> str:
     return info.name
 
 
+@dataclass(slots=True)
+class SourceConfig:
+    """One of several texts that are learnt together."""
+
+    path: str = key(MISSING, "a file, a folder, a pattern, or a built-in text", resume=Resume.FREE)
+    weight: float | None = key(None, "share of what is learnt; null: by size", resume=Resume.REFUSE, gt=0)
+
+
 @dataclass(kw_only=True, slots=True)
 class DataConfig:
     """The text that is learnt."""
@@ -29,6 +39,18 @@ class DataConfig:
     path: str | None = key(
         None,
         "with source=files: a file, a folder, or a pattern such as notes/**/*.md",
+        resume=Resume.FREE,
+        free_text=True,
+    )
+    sources: list[SourceConfig] = key(
+        [],
+        "with source=mix: several texts, such as [{path: a.txt, weight: 0.7}, {path: notes, weight: 0.3}]",
+        resume=Resume.UNLESS_ALLOWED,
+        type_name="list of texts",
+    )
+    val_path: str | None = key(
+        None,
+        "validate on this file, folder or pattern, and learn all of the text; null: keep a part of it",
         resume=Resume.FREE,
         free_text=True,
     )
@@ -63,6 +85,20 @@ class DataConfig:
         if self.source != "files" and self.path:
             yield Problem(
                 "data.path", f"data.path is used only with data=files, not with {self.source}", f"data={self.path}"
+            )
+        if self.source == "mix" and not self.sources:
+            yield Problem("data.sources", "data=mix needs data.sources", "data.sources=[a.txt,notes]")
+        if self.source != "mix" and self.sources:
+            yield Problem(
+                "data.sources", f"data.sources is used only with data=mix, not with {self.source}", "data=mix"
+            )
+        weights = [source.weight for source in self.sources]
+        if None in weights and any(weights):
+            yield Problem("data.sources", "give each of data.sources a weight, or none of them", "weight: 1")
+        total = sum(w for w in weights if w)
+        if small := [s.path for s in self.sources if s.weight and s.weight < LEAST_WEIGHT * total]:
+            yield Problem(
+                "data.sources", f"the weight of {small[0]} is less than {LEAST_WEIGHT:g} of all", "leave it out"
             )
 
 

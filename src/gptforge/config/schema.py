@@ -56,7 +56,7 @@ class Leaf:
     def type_name(self) -> str:
         if choices := self.meta.get("choices"):
             return "|".join(choices) + ("|null" if allows_none(self.type) else "")
-        if self.meta.get("parse"):
+        if self.meta["type_name"]:
             return self.meta["type_name"]
         name = str(self.type) if typing.get_args(self.type) else self.type.__name__
         return re.sub(r"\bNone\b", "null", name).replace(" ", "")
@@ -78,8 +78,9 @@ def key(
 ) -> Any:
     """A config field.
 
-    `ge/gt/le/lt` bound numbers; `parse` must accept the value (raise ValueError if not) and
-    `type_name` then says the form; `free_text` values are never read as Hydra's grammar.
+    `ge/gt/le/lt` bound numbers; `parse` must accept the value (raise ValueError if not); `type_name` says the form
+    where the type does not; `free_text` values are never read as Hydra's grammar. The items of a list may be
+    dataclasses, whose first field may be given alone.
     """
     meta = dict(doc=doc, resume=resume, choices=choices, ge=ge, gt=gt, le=le, lt=lt)
     meta |= dict(parse=parse, type_name=type_name, free_text=free_text)
@@ -227,16 +228,24 @@ def _as(kind: Any, value: Any) -> Any:
         if not isinstance(value, list | tuple):
             raise ValueError("a list is needed, such as [a,b]")
         return [_as(typing.get_args(kind)[0], item) for item in value]
+    if is_dataclass(kind):
+        return _item(typing.cast(type, kind), value)
     if kind is bool:
         if isinstance(value, bool):
             return value
         raise ValueError("true or false is needed")
-    if kind is str:
-        if isinstance(value, list | dict):
-            raise ValueError("a text is needed")
-        if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-            value = int(value)  # 1e3 steps are 1000
-        return str(value).lower() if isinstance(value, bool) else str(value)
+    return _as_text(value) if kind is str else _as_number(kind, value)
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, list | dict):
+        raise ValueError("a text is needed")
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)  # 1e3 steps are 1000
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _as_number(kind: Any, value: Any) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{'a whole number' if kind is int else 'a number'} is needed")
     if kind is int:
@@ -246,6 +255,23 @@ def _as(kind: Any, value: Any) -> Any:
     if not math.isfinite(value):
         raise ValueError("a finite number is needed")
     return float(value)
+
+
+def _item(schema: type[C], value: Any) -> C:
+    """An item of a list: a mapping of the fields of `schema`, or the value of its first."""
+    known = {f.name: f for f in fields(schema)}  # type: ignore[arg-type]
+    tree = value if isinstance(value, Mapping) else {next(iter(known)): value}
+    for name in tree:
+        if name not in known:
+            raise ValueError(f"an item has {', '.join(known)}; there is no {shown(name)!r}")
+    for name, f in known.items():
+        if name not in tree and default_of(f) == MISSING:
+            raise ValueError(f"each item needs {name}")
+    problems: list[Problem] = []
+    item = schema(**{k: checked(Leaf(k, known[k].type, None, known[k].metadata), v, problems) for k, v in tree.items()})
+    if problems:
+        raise ValueError(problems[0].message)
+    return item
 
 
 def _range_problems(leaf: Leaf, value: Any) -> Iterator[str]:
@@ -297,6 +323,10 @@ def shown(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{k}:{shown(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(shown(v) for v in value) + "]"
     if isinstance(value, str):

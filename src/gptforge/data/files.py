@@ -46,11 +46,17 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Files that together are one text, in order; `label` is what a person calls it, `notes` what was decided."""
+    """Files that together are one text, in order; `label` is what a person calls it, `notes` what was decided.
+
+    `parts` says with which file each of several texts begins that are learnt together, `val_from` with which file the
+    text begins that is only validated on.
+    """
 
     files: tuple[File, ...]
     label: str
     notes: tuple[str, ...] = ()
+    parts: tuple[int, ...] = (0,)
+    val_from: int | None = None
 
     @property
     def names(self) -> list[str]:
@@ -64,11 +70,53 @@ class Source:
 def find(cfg: DataConfig) -> Source:
     """The files that a config means. Built-in texts are fetched when they are not in the cache yet.
 
-    Raises DataError for a path that is missing, unreadable, neither file nor folder, or has no text files.
+    Raises DataError for a path that is missing, unreadable, neither file nor folder, or has no text files, and for a
+    file that is in two of the texts, or is learnt and validated on.
     """
-    if cfg.source != "files":
-        return Source((File(_BUILT_IN[cfg.source](), "text"),), cfg.source)
-    return of_path(cfg.path or "", cfg.include, cfg.exclude)
+    if cfg.source == "mix":
+        found = _together([_of_name(source.path, cfg) for source in cfg.sources])
+    else:
+        found = _of_name(cfg.path or "" if cfg.source == "files" else cfg.source, cfg)
+    if cfg.val_path is None:
+        return found
+    kept = _of_name(cfg.val_path, cfg)
+    if twice := _in_both(found.files, kept.files):
+        raise DataError(
+            f"{twice} is in the text that is learnt and in the one that is validated on",
+            where=f"data.val_path={cfg.val_path}",
+            fix=[f"data.exclude=['{twice.name}'], if it is in a folder", "data.val_path=PATH of another text"],
+        )
+    notes = (*found.notes, *kept.notes, f"validated on {kept.label}")
+    return Source((*found.files, *kept.files), found.label, notes, found.parts, len(found.files))
+
+
+def _of_name(name: str, cfg: DataConfig) -> Source:
+    """The files of a built-in text or of a path."""
+    if name in _BUILT_IN:
+        return Source((File(_BUILT_IN[name](), "text"),), name)
+    return of_path(name, cfg.include, cfg.exclude)
+
+
+def _together(sources: list[Source]) -> Source:
+    """Several texts as one."""
+    files: tuple[File, ...] = ()
+    notes: tuple[str, ...] = ()
+    parts = []
+    for source in sources:
+        if twice := _in_both(files, source.files):
+            raise DataError(
+                f"{twice} is in two of the texts", where="data.sources", fix="name it once, with the weight that it has"
+            )
+        parts.append(len(files))
+        files += source.files
+        notes += source.notes
+    return Source(files, " + ".join(source.label for source in sources), notes, tuple(parts))
+
+
+def _in_both(some: Iterable[File], others: Iterable[File]) -> Path | None:
+    """A file of `others` that is one of `some`, whatever it is called there."""
+    known = {(s.st_dev, s.st_ino) for s in (file.path.stat() for file in some)}
+    return next((f.path for f in others if ((s := f.path.stat()).st_dev, s.st_ino) in known), None)
 
 
 def of_path(given: str, include: list[str], exclude: list[str]) -> Source:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from gptforge.data.batch import IGNORE, Batch
+from gptforge.data.mixture import MixedOrder
 from gptforge.data.order import WindowOrder
 
 
@@ -18,22 +19,22 @@ class TrainLoader:
     Which rows a process takes, and in how many portions, does not change what the step's samples are.
     """
 
-    def __init__(self, tokens: np.ndarray, block_size: int, batch_size: int, order: WindowOrder) -> None:
+    def __init__(self, tokens: np.ndarray, block_size: int, batch_size: int, order: WindowOrder | MixedOrder) -> None:
         """`tokens` (N,) of any unsigned type, mapped or not; `batch_size` counts sequences per step."""
         self._tokens = np.asarray(tokens)
         self._span = np.arange(block_size + 1)
         self._batch_size = batch_size
-        self._order = order
+        self.order = order
 
     @property
     def windows_per_epoch(self) -> int:
         """How many samples one pass over the text has."""
-        return self._order.windows_per_epoch
+        return self.order.windows_per_epoch
 
     def batch(self, step: int, rows: slice = slice(None)) -> Batch:
         """Some rows of the global batch of a step (counted from 0), on the CPU."""
         indices = step * self._batch_size + np.arange(self._batch_size)[rows]
-        windows = self._tokens[self._order.starts(indices)[:, None] + self._span].astype(np.int64)
+        windows = self._tokens[self.order.starts(indices)[:, None] + self._span].astype(np.int64)
         return _batch(windows[:, :-1], windows[:, 1:])
 
 

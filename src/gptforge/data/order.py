@@ -17,7 +17,7 @@ def _mixed(value: int) -> int:
     return value ^ (value >> 31)
 
 
-def _hash(*numbers: int) -> int:
+def hashed(*numbers: int) -> int:
     """64 bits that depend on each of the numbers and on their order."""
     state = 0
     for number in numbers:
@@ -40,7 +40,7 @@ def permuted(indices: np.ndarray, n: int, key: int) -> np.ndarray:
     two passes are enough on average, whatever n is.
     """
     bits = max(2, (n - 1).bit_length())
-    keys = [np.uint64(_hash(key, i)) for i in range(_ROUNDS)]
+    keys = [np.uint64(hashed(key, i)) for i in range(_ROUNDS)]
     values = np.asarray(indices).astype(np.uint64)
     outside = np.ones(values.shape, dtype=bool)
     while outside.any():
@@ -82,7 +82,7 @@ class WindowOrder:
         """How far before the multiples of block_size the windows of an epoch start: 0 only where no other can be."""
         if self._block_size == 1 or self._last_start == 0:
             return 0
-        return 1 + _hash(self._seed, epoch, 0) % (self._block_size - 1)
+        return 1 + hashed(self._seed, epoch, 0) % (self._block_size - 1)
 
     def starts(self, indices: np.ndarray) -> np.ndarray:
         """The first token of the windows that are samples number `indices` (m,) of the run: int64 (m,)."""
@@ -93,7 +93,7 @@ class WindowOrder:
             chosen = epochs == epoch
             window = within[chosen]
             if self._shuffle:
-                window = permuted(window, self.windows_per_epoch, _hash(self._seed, epoch, 1))
+                window = permuted(window, self.windows_per_epoch, hashed(self._seed, epoch, 1))
             starts[chosen] = np.clip(window * self._block_size - self.offset(epoch), 0, self._last_start)
         return starts
 

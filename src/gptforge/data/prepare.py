@@ -90,6 +90,17 @@ def check_length(dataset: Dataset, block_size: int) -> None:
         )
 
 
+def check_part(name: str, n_tokens: int, block_size: int) -> None:
+    """Raise DataError unless one of several texts has a window of `block_size` tokens and its labels."""
+    if n_tokens < block_size + 1:
+        raise DataError(
+            f"the training part of {name} has {n_tokens:,} tokens, at least block_size+1 = {block_size + 1:,} are"
+            " needed",
+            where="data.sources",
+            fix=["leave it out", f"model.block_size={n_tokens - 1} or less" if n_tokens > 2 else ""],
+        )
+
+
 def _recipe(
     source: Source,
     cfg: DataConfig,
@@ -99,15 +110,25 @@ def _recipe(
 ) -> str:
     """SHA-256 of all that decides the tokens and what is said of them: files, reading, cleaning, split, tokenizer."""
     settings = asdict(cfg)
-    for free in ("path", "source", "include", "exclude", "shuffle"):  # the files themselves are what they choose
-        del settings[free]
+    for free in ("path", "source", "sources", "val_path", "include", "exclude", "shuffle"):
+        del settings[free]  # the files themselves are what they choose
     how = tokenizer.fingerprint if tokenizer else asdict(tokenizer_cfg)
     unknown = tokenizer.unknown if tokenizer else tokenizer_cfg.unknown
     try:
         content = _content(source)
     except OSError as e:
         raise files.unreadable(e, source.files[0].path) from None
-    parts = [RECIPE_VERSION, store.SCHEMA_VERSION, content, settings, asdict(clean), how, unknown]
+    parts = [
+        RECIPE_VERSION,
+        store.SCHEMA_VERSION,
+        content,
+        source.parts,
+        source.val_from,
+        settings,
+        asdict(clean),
+        how,
+        unknown,
+    ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -165,7 +186,7 @@ def _make(
     with store.temporary_folder(tokens / recipe) as temporary:
         collected = collect(source, cfg, clean, temporary / "text", report, chunk_bytes)
         corpus = collected.corpus
-        split = divide(corpus, cfg, collected.groups)
+        split = divide(corpus, cfg, source, collected.groups)
         if tokenizer is None:
             n_bytes = int(corpus.sizes.sum(dtype=np.int64) * (1 - cfg.val_fraction))
             learnt = partial(_learnt, split, report)
@@ -189,7 +210,7 @@ def _make(
     notes, warnings = [*collected.notes, *tokenizer.notes], collected.warnings
     if only_val := stored["characters_only_in_val"]:
         warnings.append(f"{only_val} characters occur only in the validation part, so they cannot be learnt")
-    said = store.Said(source.names, notes, warnings, collected.cleaning)
+    said = store.Said(source.names, notes, warnings, collected.cleaning, list(source.parts))
     store.write_whole(_note_path(recipe), json.dumps({"key": key, **asdict(said)}).encode())
     return store.load(tokens / key, stored, tokenizer, said)
 

@@ -3,7 +3,7 @@
 Knows the corpus's index; nothing of tokens or files.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,7 +11,9 @@ import numpy as np
 
 from gptforge.config.data import DataConfig
 from gptforge.data.corpus import Corpus
+from gptforge.data.files import Source
 from gptforge.data.order import permuted
+from gptforge.errors import DataError
 
 MANY = 20  # documents; of fewer, a tenth is too coarse a share, and the end of the text is taken
 SLACK = 0.1
@@ -29,42 +31,51 @@ class Allotted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A division of a corpus: at character `boundary` of its joined text, or by `val` (n_documents,) bool."""
+    """A division of a corpus: by `val` (n_documents,) bool, or by characters of its joined text.
+
+    `edges` are characters: training text until the first, then validation text until the second, and so on.
+    """
 
     corpus: Corpus
-    boundary: int = 0
+    edges: Sequence[int] = ()
     val: np.ndarray | None = None
     reason: str = ""
 
     @property
     def cuts(self) -> bool:
-        """Whether validation begins within a document."""
-        if self.val is not None:
+        """Whether the one validation part begins within a document, which the training part ends with."""
+        if self.val is not None or len(self.edges) > 2:
             return False
-        corpus = self.corpus
-        starts = np.cumsum(corpus.lengths.astype(np.int64) + corpus.leads) - corpus.lengths
-        starts, leads = starts[corpus.begins], corpus.leads[corpus.begins]
-        return not ((starts == self.boundary) | (starts - leads == self.boundary)).any()
+        begins = _begins(self.corpus)
+        leads = self.corpus.leads[self.corpus.begins]
+        return not ((begins == self.edges[0]) | (begins + leads == self.edges[0])).any()
 
     def pieces(self) -> Iterator[Allotted]:
         """The corpus's pieces in order, none empty; a document that begins in a line has a line feed before it."""
         yield from self._by_position() if self.val is None else self._by_document(self.val)
 
     def _by_position(self) -> Iterator[Allotted]:
-        done = 0
         corpus = self.corpus
+        in_line: list[bool | None] = [None, None]  # whether the side's text so far ends in a line; None: there is none
+        done, region = 0, 0
+        fresh = False  # the side was changed, and nothing of the new one has come yet
         index = zip(corpus.texts(), corpus.begins.tolist(), corpus.leads.tolist(), corpus.files.tolist(), strict=True)
         for text, begins, lead, file in index:
             joined = "\n" + text if lead else text
             begins_at = int(lead) if begins else None
-            cut = min(max(self.boundary - done, 0), len(joined))
-            if cut:
-                here = begins_at is not None and begins_at < cut
-                yield Allotted(TRAIN, joined[:cut], begins_at if here else None, file)
-            if cut < len(joined):
-                later = begins_at - cut if begins_at is not None and begins_at >= cut else None
-                first = done + cut == self.boundary  # validation begins here, even within a document
-                yield Allotted(VAL, joined[cut:], 0 if first and later is None else later, file)
+            at = 0
+            while at < len(joined):
+                while region < len(self.edges) and done + at >= self.edges[region]:
+                    region, fresh = region + 1, True
+                end = min(len(joined), self.edges[region] - done) if region < len(self.edges) else len(joined)
+                here = begins_at - at if begins_at is not None and at <= begins_at < end else None
+                side = region % 2
+                part = joined[at:end]
+                if fresh and in_line[side] is not None:  # another text, or the rest of one, after what is there
+                    part = "\n" * bool(in_line[side]) + part[here or 0 :]
+                    here = int(bool(in_line[side]))
+                yield Allotted(side, part, 0 if fresh and here is None else here, file)
+                in_line[side], fresh, at = not part.endswith("\n"), False, end
             done += len(joined)
 
     def _by_document(self, val: np.ndarray) -> Iterator[Allotted]:
@@ -79,22 +90,61 @@ class Split:
             yield Allotted(split, "\n" + text if lead else text, int(lead) if begins else None, file)
 
 
-def divide(corpus: Corpus, cfg: DataConfig, groups: np.ndarray | None = None) -> Split:
-    """The split that a config asks for. By documents, equal ones are always on the same side, and those of a group.
+def divide(corpus: Corpus, cfg: DataConfig, source: Source | None = None, groups: np.ndarray | None = None) -> Split:
+    """The split that a config asks for, of each of the source's texts by itself (None: the corpus is one text).
 
-    `groups` (n_documents,) has a number for each document; without it only equal documents are in a group.
+    By documents, equal ones are always on the same side, and those of a group: `groups` (n_documents,) has a number for
+    each document. Raises DataError when the same document is learnt and validated on.
     """
+    source = source or Source((), "")
+    if source.val_from is not None:
+        val = corpus.files[corpus.begins] >= source.val_from
+        _check_apart(corpus, val, source)
+        return Split(corpus, val=val, reason="data.val_path")
     how, reason = cfg.split, "asked for"
+    texts = np.searchsorted(source.parts, corpus.files[corpus.begins], side="right") - 1  # of each document
     if how == "auto":
-        how = "document" if corpus.n_documents >= (MANY if groups is None else 2) else "position"
-        reason = f"{corpus.n_documents:,} document{'s' if corpus.n_documents > 1 else ''}"
+        fewest = int(np.bincount(texts, minlength=len(source.parts)).min())
+        how = "document" if fewest >= (MANY if groups is None else 2) else "position"
+        of_each = " at least in each text" if len(source.parts) > 1 else ""
+        reason = f"{fewest:,} document{'s' if fewest != 1 else ''}{of_each}"
     if how == "position":
-        return Split(corpus, int(corpus.n_characters * (1 - cfg.val_fraction)), reason=f"by position: {reason}")
+        return Split(corpus, _edges(corpus, texts, cfg.val_fraction), reason=f"by position: {reason}")
     if how == "hash":
         hashes = corpus.hashes if groups is None else _of_group(corpus.hashes, groups)
         val = hashes < np.uint64(int(cfg.val_fraction * 2**64))
         return Split(corpus, val=val, reason=f"by hash: {reason}")
-    return Split(corpus, val=_drawn(corpus, cfg, groups), reason=f"by document, drawn with data.split_seed: {reason}")
+    val = _drawn(corpus, cfg, texts, groups)
+    return Split(corpus, val=val, reason=f"by document, drawn with data.split_seed: {reason}")
+
+
+def _begins(corpus: Corpus) -> np.ndarray:
+    """The characters of the joined text at which documents begin, or the line feeds before them: int64."""
+    ends = np.cumsum(corpus.lengths.astype(np.int64) + corpus.leads)
+    return np.concatenate([[0], ends[:-1]])[corpus.begins]
+
+
+def _edges(corpus: Corpus, texts: np.ndarray, val_fraction: float) -> tuple[int, ...]:
+    """The edges of a split that keeps the end of each text; `texts` (n_documents,) ascends."""
+    firsts = _begins(corpus)[np.flatnonzero(np.diff(texts, prepend=-1))].tolist()
+    edges: list[int] = []
+    for first, end in zip(firsts, [*firsts[1:], corpus.n_characters], strict=True):
+        edges += [first + int((end - first) * (1 - val_fraction)), end]
+    return tuple(edges)
+
+
+def _check_apart(corpus: Corpus, val: np.ndarray, source: Source) -> None:
+    shared = np.intersect1d(corpus.hashes[val], corpus.hashes[~val])
+    if not len(shared):
+        return
+    files = corpus.files[corpus.begins]
+    learnt, kept = (int(files[side & (corpus.hashes == shared[0])][0]) for side in (~val, val))
+    raise DataError(
+        f"{len(shared):,} document{'s are' if len(shared) > 1 else ' is'} in the text that is learnt and in the one"
+        " that is validated on",
+        where=f"such as in {source.names[learnt]} and {source.names[kept]}",
+        fix=["clean.decontaminate=[PATH] (leave out of what is learnt what stands there)", "data.val_path=PATH"],
+    )
 
 
 def _of_group(hashes: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -103,24 +153,29 @@ def _of_group(hashes: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return hashes[first[group]]
 
 
-def _drawn(corpus: Corpus, cfg: DataConfig, groups: np.ndarray | None) -> np.ndarray:
-    """Documents in an order drawn with the seed, until they have their share of the text: bool (n_documents,).
+def _drawn(corpus: Corpus, cfg: DataConfig, texts: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """Documents in an order drawn with the seed, until each text has its share: bool (n_documents,).
 
-    One that would make the share more than SLACK too large is passed over; if all would, the shortest is taken.
+    One that would make the share of its text more than SLACK too large is passed over; if all would, the shortest is
+    taken.
     """
     kinds = corpus.hashes if groups is None else _of_group(corpus.hashes, groups)
     _, group = np.unique(kinds, return_inverse=True)  # one draw for all of a group
-    n_groups = int(group.max()) + 1
-    lengths = np.bincount(group, weights=corpus.document_lengths)
-    wanted = cfg.val_fraction * lengths.sum()
+    n_groups, n_texts = int(group.max()) + 1, int(texts.max()) + 1
+    lengths = np.zeros((n_groups, n_texts))
+    np.add.at(lengths, (group, texts), corpus.document_lengths)
+    wanted = cfg.val_fraction * lengths.sum(axis=0)
     chosen = np.zeros(n_groups, dtype=bool)
-    have = 0.0
+    have = np.zeros(n_texts)
     for drawn in np.argsort(permuted(np.arange(n_groups), n_groups, cfg.split_seed)).tolist():
-        if have + lengths[drawn] <= (1 + SLACK) * wanted:
+        of = lengths[drawn]
+        if (have + of <= (1 + SLACK) * wanted)[of > 0].all() and (have < wanted)[of > 0].any():
             chosen[drawn] = True
-            have += lengths[drawn]
-        if have >= wanted:
+            have += of
+        if (have >= wanted).all():
             break
-    if not have and n_groups > 1:
-        chosen[lengths.argmin()] = True
+    for text in np.flatnonzero(have == 0).tolist():
+        own = np.flatnonzero(lengths[:, text])
+        if len(own) > 1:
+            chosen[own[lengths[own, text].argmin()]] = True
     return chosen[group]

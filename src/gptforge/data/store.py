@@ -30,12 +30,16 @@ STALE_SECONDS = 24 * 3600
 
 @dataclass(slots=True)
 class Said:
-    """What making a data set told: its files' names, what was decided, what to look at, what cleaning did (JSON)."""
+    """What making a data set told: its files' names, what was decided, what to look at, what cleaning did (JSON).
+
+    `parts` are the numbers of the files with which its texts begin.
+    """
 
     files: list[str]
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     cleaning: dict[str, Any] = field(default_factory=dict)
+    parts: list[int] = field(default_factory=lambda: [0])
 
 
 @dataclass(slots=True)
@@ -45,7 +49,8 @@ class Dataset:
     `train_starts` and `val_starts` (n_documents,) int64 say where documents begin in them: ascending, the first 0;
     `train_files` and `val_files` (n_documents,) int64 which of `files` each is of.
     `manifest` is dataset.json; `fingerprint` names content, tokenizer and split: equal ones have equal ids.
-    `notes` say what was decided, `warnings` what the user should look at, `cleaning` what its filters did.
+    `notes` say what was decided, `warnings` what the user should look at, `cleaning` what its filters did, `parts` with
+    which of `files` each of several texts begins.
     """
 
     train: np.ndarray
@@ -60,10 +65,17 @@ class Dataset:
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     cleaning: dict[str, Any] = field(default_factory=dict)
+    parts: list[int] = field(default_factory=lambda: [0])
 
     @property
     def fingerprint(self) -> str:
         return self.manifest["key"]
+
+    def part_edges(self) -> list[int]:
+        """Where the training tokens of each of several texts begin, and the end: (n_parts + 1,), ascending."""
+        begins = np.searchsorted(self.train_files, self.parts)
+        starts = np.append(self.train_starts, len(self.train))
+        return [0, *starts[begins[1:]].tolist(), len(self.train)]
 
 
 class SplitWriter:
@@ -210,7 +222,7 @@ def load(folder: Path, manifest: dict[str, Any], tokenizer: Tokenizer, said: Sai
     train, val = (_mapped(folder / f"{split}.bin", np.dtype(manifest["dtype"])) for split in SPLITS)
     of_train, of_val = (_mapped(folder / f"{split}.starts", np.dtype("<i8")).reshape(2, -1) for split in SPLITS)
     ids = (train, val, of_train[0], of_val[0], of_train[1], of_val[1])
-    return Dataset(*ids, said.files, tokenizer, manifest, said.notes, said.warnings, said.cleaning)
+    return Dataset(*ids, said.files, tokenizer, manifest, said.notes, said.warnings, said.cleaning, said.parts)
 
 
 def _mapped(path: Path, dtype: np.dtype[Any]) -> np.ndarray:

@@ -10,10 +10,10 @@ from typing import Any
 from gptforge import runtime
 from gptforge.config import InfoConfig
 from gptforge.config.units import shown_bytes, shown_count
-from gptforge.data.order import WindowOrder
 from gptforge.data.prepare import prepare
 from gptforge.model.cost import cache_bytes, count_parameters, flops_per_token, training_memory
 from gptforge.train.decisions import as_trained, dropout, expected_steps, length, micro_batch_size
+from gptforge.train.parts import order_of
 
 TOKENS_PER_PARAMETER = 20  # about compute-optimal for large models (Hoffmann et al. 2022, arXiv:2203.15556)
 
@@ -31,7 +31,7 @@ def describe(cfg: InfoConfig) -> dict[str, Any]:
         vocab_size = dataset.tokenizer.vocab_size
         data = {"text": dataset.manifest["label"], "train_tokens": len(dataset.train), "val_tokens": len(dataset.val)}
         if len(dataset.train) > cfg.model.block_size:
-            windows = WindowOrder(len(dataset.train), cfg.model.block_size, cfg.seed).windows_per_epoch
+            windows = order_of(dataset, cfg).windows_per_epoch
     if windows:
         steps = expected_steps(cfg, length(cfg, windows), chosen, machine, vocab_size)
         masked = dropout(cfg.model.dropout, steps * cfg.train.batch_size / windows)

@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,8 +17,9 @@ from gptforge.compiling import compile_in_place
 from gptforge.config import TrainConfig
 from gptforge.config.model import ModelConfig
 from gptforge.data.loader import TrainLoader
+from gptforge.data.mixture import MixedOrder
 from gptforge.data.order import WindowOrder
-from gptforge.data.prepare import check_length, prepare
+from gptforge.data.prepare import check_length, check_part, prepare
 from gptforge.data.store import Dataset
 from gptforge.dist import Dist
 from gptforge.model import Transformer, param_roles, row_splits
@@ -69,7 +71,7 @@ def build_parts(
     progress = on_progress if place.main else None
     dataset = place.in_turn(lambda: prepare(cfg.data, cfg.tokenizer, tokenizer, progress, cfg.clean))
     check_length(dataset, cfg.model.block_size)
-    order = WindowOrder(len(dataset.train), cfg.model.block_size, cfg.seed, cfg.data.shuffle)
+    order = order_of(dataset, cfg)
     loader = TrainLoader(dataset.train, cfg.model.block_size, cfg.train.batch_size, order)
     vocab_size = dataset.tokenizer.vocab_size
     check_room(cfg, chosen, machine, vocab_size)
@@ -85,6 +87,18 @@ def build_parts(
     optimizer = build_optimizer(cfg.optimizer, dict(model.named_parameters()), roles)
     average = WeightAverage(model, cfg.optimizer.ema_decay) if cfg.optimizer.ema_decay else None
     return Parts(dataset, dataset.tokenizer, model, next_token, optimizer, loader, decisions, machine, average), dist
+
+
+def order_of(dataset: Dataset, cfg: TrainConfig) -> WindowOrder | MixedOrder:
+    """Which windows are read when: those of the whole text, or of its parts by their weights."""
+    size, weights = cfg.model.block_size, [source.weight for source in cfg.data.sources]
+    if None in weights or not weights:
+        return WindowOrder(len(dataset.train), size, cfg.seed, cfg.data.shuffle)
+    edges = dataset.part_edges()
+    for source, (first, end) in zip(cfg.data.sources, pairwise(edges), strict=True):
+        check_part(source.path, end - first, size)
+    orders = [WindowOrder(b - a, size, cfg.seed + n, cfg.data.shuffle) for n, (a, b) in enumerate(pairwise(edges))]
+    return MixedOrder(orders, edges[:-1], [w for w in weights if w], cfg.seed)
 
 
 def build_model(cfg: ModelConfig, vocab_size: int, seed: int, device: torch.device) -> Transformer:

@@ -16,6 +16,7 @@ import gptforge
 from gptforge.config import TrainConfig
 from gptforge.config.model import divisors
 from gptforge.config.units import shown_bytes, shown_count
+from gptforge.data.mixture import MixedOrder
 from gptforge.logs import Plan
 from gptforge.model.cost import count_parameters, flops_per_token, training_memory
 from gptforge.runs import Run
@@ -44,6 +45,7 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
     muon = cfg.optimizer.kind == "muon"
     rows = [
         ("data", f"{data.manifest['label']}: {len(data.train):,} + {len(data.val):,} tokens", "training + validation"),
+        *_shares(cfg, parts, steps),
         ("tokenizer", f"{parts.tokenizer.kind}, {vocab} tokens", "tokenizer.kind"),
         ("model", f"{choices.get('model', '')} {shown_count(parameters)} parameters".strip(), shape),
         ("context", f"{cfg.model.block_size} tokens", _context(cfg.model.block_size, warmup, steps)),
@@ -54,6 +56,7 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
             f"{cfg.train.batch_size} sequences, {per_step:,} tokens",
             _accumulation(cfg.train.batch_size, micro, processes),
         ),
+        *_amount(cfg, parts, steps, parameters),
         ("micro-batch", str(micro), d.micro_batch_size.reason),
         (
             "optimizer",
@@ -64,14 +67,6 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
         ("memory", f"about {shown_bytes(memory)}", f"of {_free(parts, processes)}"),
         ("evaluate", f"every {d.eval_every.value} steps" if d.eval_every.value else "by time", d.eval_every.reason),
     ]
-    if steps:
-        tokens = steps * per_step
-        epochs = steps * cfg.train.batch_size / parts.loader.windows_per_epoch
-        rows.insert(
-            7, ("tokens", f"{shown_count(tokens)}, {epochs:.1f} epochs", f"{tokens / parameters:.1f} a parameter")
-        )
-        flops = tokens * flops_per_token(cfg.model, vocab)
-        rows.insert(8, ("compute", f"{flops:.2e} FLOPs", "forward and backward"))
     if cfg.train.stop_after:
         rows.append(("stop after", cfg.train.stop_after, "train.stop_after; resumable"))
     return Plan("what will run, and why", rows, run_dir)
@@ -84,6 +79,30 @@ def _context(block_size: int, warmup: int, steps: int | None) -> str:
     if not short:
         return "model.block_size"
     return f"{first} in the first {min(warmup, -(-(steps or math.inf) // 2)):.0f} steps"
+
+
+def _amount(cfg: TrainConfig, parts: Parts, steps: int | None, parameters: int) -> list[tuple[str, str, str]]:
+    """How much a run of known length learns."""
+    if not steps:
+        return []
+    tokens = steps * cfg.train.batch_size * cfg.model.block_size
+    epochs = steps * cfg.train.batch_size / parts.loader.windows_per_epoch
+    flops = tokens * flops_per_token(cfg.model, parts.tokenizer.vocab_size)
+    return [
+        ("tokens", f"{shown_count(tokens)}, {epochs:.1f} epochs", f"{tokens / parameters:.1f} a parameter"),
+        ("compute", f"{flops:.2e} FLOPs", "forward and backward"),
+    ]
+
+
+def _shares(cfg: TrainConfig, parts: Parts, steps: int | None) -> list[tuple[str, str, str]]:
+    """Of several texts with weights: how much of what is learnt each is, and how often it is read."""
+    order = parts.loader.order
+    if not isinstance(order, MixedOrder):
+        return []
+    samples = (steps or 0) * cfg.train.batch_size
+    each = zip(cfg.data.sources, order.shares, order.passes(samples), strict=True)
+    told = [f"{source.path} {share:.0%}" + (f" ({n:.1f} passes)" if steps else "") for source, share, n in each]
+    return [("texts", ", ".join(told), "data.sources")]
 
 
 def _free(parts: Parts, processes: int) -> str:
