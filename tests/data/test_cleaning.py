@@ -178,6 +178,26 @@ def test_nothing_left_is_an_error_and_leaves_nothing(own_cache, tmp_path):
     assert not list((own_cache / "tokens").iterdir())
 
 
+def test_nothing_of_a_test_is_learnt(own_cache, tmp_path):
+    texts = {f"{n}.txt": "".join(long_text(10 * n + i) for i in range(4)) for n in range(3)}
+    cfg = folder_of(tmp_path / "t", texts)
+    test = tmp_path / "test.txt"
+    test.write_text(long_text(11) + long_text(25))
+    clean = CleanConfig(decontaminate=[str(test)])
+    data = prepare(cfg, TokenizerConfig(), clean=clean)
+    text = data.tokenizer.decode(np.concatenate([data.train, data.val]))
+    assert text == "".join(texts.values()).replace(long_text(11), "")
+    changed = data.cleaning["filters"]["decontaminate"]["changed"]
+    assert (changed["documents"], changed["amount"], changed["samples"][0]["file"]) == (1, 1, "1.txt")
+    cfg.val_path = str(test)  # what is tested on stays, though it stands in a test
+    kept = prepare(cfg, TokenizerConfig(), clean=clean)
+    assert kept.tokenizer.decode(kept.val) == test.read_text() and kept.tokenizer.decode(kept.train) == text
+    test.write_text(long_text(2))  # another test: other tokens
+    assert prepare(cfg, TokenizerConfig(), clean=clean).fingerprint != kept.fingerprint
+    with pytest.raises(DataError, match="there is no file or folder"):
+        prepare(cfg, TokenizerConfig(), clean=CleanConfig(decontaminate=[str(tmp_path / "nowhere")]))
+
+
 # In use -----------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gptforge.config.schema import Problem, Resume, key
 
-REFUSE = Resume.REFUSE
+REFUSE, FREE = Resume.REFUSE, Resume.FREE
 _LANGUAGE = re.compile(r"[a-z]{2,3}")  # ISO 639, as the identifier of languages writes them
 
 
@@ -63,7 +63,10 @@ class CleanConfig:
         0.7, "from which share of common 8-byte pieces on two documents are nearly equal", resume=REFUSE, ge=0.3, le=1
     )
     boilerplate: int | None = key(None, "leave out lines that stand in at least so many documents", resume=REFUSE, ge=2)
-    examples: int = key(3, "examples that the report shows of each filter", resume=Resume.FREE, ge=0, le=100)
+    decontaminate: list[str] = key(
+        [], "leave out lines that stand in these files, folders or patterns: texts to test the model on", resume=FREE
+    )
+    examples: int = key(3, "examples that the report shows of each filter", resume=FREE, ge=0, le=100)
 
     def problems(self) -> Iterator[Problem]:
         if self.min_length and self.max_length and self.min_length > self.max_length:

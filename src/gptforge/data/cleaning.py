@@ -9,7 +9,8 @@ from typing import Any
 
 from gptforge.config.clean import CleanConfig
 from gptforge.data.clean.cleaner import Cleaner
-from gptforge.data.clean.events import DROPPED, Event, Sample, Tally, shortened
+from gptforge.data.clean.decontaminate import Withheld
+from gptforge.data.clean.events import CHANGED, DROPPED, Event, Sample, Tally, shortened
 from gptforge.data.encoding import CHUNK_BYTES
 from gptforge.data.read import Piece
 
@@ -57,9 +58,16 @@ class Account:
         return {"documents": len(self._files), "filters": filters}
 
 
-def cleaned(pieces: Iterable[Piece], cfg: CleanConfig, account: Account) -> Iterator[Piece]:
+def cleaned(
+    pieces: Iterable[Piece],
+    cfg: CleanConfig,
+    account: Account,
+    withheld: Withheld | None = None,
+    withheld_from: int | None = None,
+) -> Iterator[Piece]:
     """The documents that the rules for single documents leave, as they leave them.
 
+    What stands in `withheld` is left out too, but not of files from number `withheld_from` on: those are tests.
     Raises ConfigError when the config needs a package that is missing.
     """
     cleaner = Cleaner(cfg)
@@ -69,12 +77,18 @@ def cleaned(pieces: Iterable[Piece], cfg: CleanConfig, account: Account) -> Iter
             number, left = account.read(file), False
         outcome = cleaner.apply(text)
         account.add(number, outcome.events)
-        if outcome.text == "":
+        kept = outcome.text
+        if withheld and kept and (withheld_from is None or file < withheld_from):
+            change = withheld.without(kept, cfg.examples)
+            kept = change.text
+            if change.amount:
+                account.add(number, [Event("decontaminate", CHANGED, change.amount, change.samples)])
+        if kept == "":
             account.add(number, [emptied(text)])
-        if outcome.text:
+        if kept:
             if not left:
                 account.leave(number)
-            yield from in_pieces(outcome.text, not left, file)
+            yield from in_pieces(kept, not left, file)
             left = True
 
 

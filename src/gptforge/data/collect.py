@@ -18,6 +18,7 @@ from gptforge.config.clean import CleanConfig
 from gptforge.config.data import DataConfig
 from gptforge.config.units import shown_bytes
 from gptforge.data import files, store
+from gptforge.data.clean.decontaminate import Withheld
 from gptforge.data.cleaning import Account, cleaned
 from gptforge.data.corpus import Corpus, CorpusWriter
 from gptforge.data.encoding import CHUNK_BYTES
@@ -59,7 +60,9 @@ def collect(
     _check_disk(source)
     folder.mkdir()
     reader, account = Reader(source, cfg, chunk_bytes), Account(source.names, clean.examples)
-    corpus = _written(cleaned(_read(source, reader, on_progress), clean, account), folder / "text")
+    withheld = Withheld(_withheld(cfg, clean)) if clean.decontaminate else None
+    pieces = cleaned(_read(source, reader, on_progress), clean, account, withheld, source.val_from)
+    corpus = _written(pieces, folder / "text")
     groups = None
     if looked_for(clean) and corpus.n_documents:
         corpus, groups = without_repeats(corpus, clean, account, folder, on_progress)
@@ -110,6 +113,13 @@ def _read(source: Source, reader: Reader, on_progress: Progress) -> Iterator[Pie
     for file, state in zip(source.files, before, strict=True):
         if _state(file.path) != state:
             raise DataError(f"{file.path} changed while it was read", fix="run it again once the text is finished")
+
+
+def _withheld(cfg: DataConfig, clean: CleanConfig) -> Iterator[str]:
+    """The texts that nothing may be learnt of. Raises DataError when one cannot be read."""
+    for source in files.withheld(cfg, clean):
+        for piece in Reader(source, cfg).pieces():
+            yield piece.text
 
 
 def _written(pieces: Iterator[Piece], path: Path) -> Corpus:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptforge import assets
+from gptforge.config.clean import CleanConfig
 from gptforge.config.data import DataConfig
 from gptforge.errors import DataError
 
@@ -88,6 +89,11 @@ def find(cfg: DataConfig) -> Source:
         )
     notes = (*found.notes, *kept.notes, f"validated on {kept.label}")
     return Source((*found.files, *kept.files), found.label, notes, found.parts, len(found.files))
+
+
+def withheld(cfg: DataConfig, clean: CleanConfig) -> list[Source]:
+    """The texts that nothing may be learnt of. Raises DataError as `find` does."""
+    return [_of_name(name, cfg) for name in clean.decontaminate]
 
 
 def _of_name(name: str, cfg: DataConfig) -> Source:

@@ -43,10 +43,10 @@ def overlap(train: np.ndarray, val: np.ndarray, val_starts: np.ndarray, n: int, 
     places = np.arange(max(0, len(val) - n + 1))
     if len(places) > MOST_RUNS:
         places = places[:: -(-len(places) // MOST_RUNS)]
-    wanted = np.concatenate([*_hashes(val, n), np.empty(0, np.uint64)])[places]
+    wanted = np.concatenate([*hashes_of_runs(val, n), np.empty(0, np.uint64)])[places]
     known = np.unique(wanted)
     found = np.zeros(len(known), dtype=bool)
-    for hashes in _hashes(train, n):
+    for hashes in hashes_of_runs(train, n):
         at = np.searchsorted(known, hashes)
         at[at == len(known)] = 0
         found[at[known[at] == hashes] if len(known) else []] = True
@@ -59,7 +59,7 @@ def overlap(train: np.ndarray, val: np.ndarray, val_starts: np.ndarray, n: int, 
     return Overlap(n, len(places), int(hit.sum()), documents)
 
 
-def _hashes(tokens: np.ndarray, n: int) -> Iterator[np.ndarray]:
+def hashes_of_runs(tokens: np.ndarray, n: int) -> Iterator[np.ndarray]:
     """A hash of each run of `n` tokens, in pieces: sum over i of token[i] * BASE^(n-1-i), modulo 2^64."""
     for first in range(0, len(tokens) - n + 1, CHUNK):
         yield _polynomial(np.asarray(tokens[first : first + CHUNK + n - 1]).astype(np.uint64) + np.uint64(1), n)

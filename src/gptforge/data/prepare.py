@@ -115,7 +115,7 @@ def _recipe(
     how = tokenizer.fingerprint if tokenizer else asdict(tokenizer_cfg)
     unknown = tokenizer.unknown if tokenizer else tokenizer_cfg.unknown
     try:
-        content = _content(source)
+        content, withheld = _content(source), [_content(text) for text in files.withheld(cfg, clean)]
     except OSError as e:
         raise files.unreadable(e, source.files[0].path) from None
     parts = [
@@ -125,7 +125,7 @@ def _recipe(
         source.parts,
         source.val_from,
         settings,
-        asdict(clean),
+        asdict(clean) | {"decontaminate": withheld},
         how,
         unknown,
     ]
