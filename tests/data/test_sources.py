@@ -11,6 +11,7 @@ import small
 from gptforge.config import TrainConfig
 from gptforge.config.data import DataConfig, SourceConfig, TokenizerConfig
 from gptforge.config.schema import build
+from gptforge.data.files import find
 from gptforge.data.mixture import BLOCK, MixedOrder, quotas
 from gptforge.data.order import WindowOrder
 from gptforge.data.prepare import prepare
@@ -158,6 +159,16 @@ def test_a_file_that_is_in_both_is_an_error(own_cache, own_folder):
     (own_folder / "link.txt").symlink_to(own_folder / "a.txt")
     with pytest.raises(DataError, match="is in two of the texts"):
         prepare(build(DataConfig, {"source": "mix", "sources": ["a.txt", "link.txt"]}), TokenizerConfig())
+
+
+def test_files_are_called_by_the_text_that_they_are_of(own_cache, own_folder):
+    (own_folder / "folder").mkdir()
+    write(own_folder / "folder", v="this is it\n" * 5, w="more\n" * 9)
+    write(own_folder, a="a" * 100, b="b" * 100)
+    tree = {"source": "mix", "sources": ["pydoc", str(own_folder / "folder"), "a.txt"], "val_path": "b.txt"}
+    source = find(build(DataConfig, tree))
+    assert source.names == ["pydoc", "folder/v.txt", "folder/w.txt", "a.txt", "b.txt"]
+    assert (source.parts, source.val_from) == ((0, 1, 3), 4)
 
 
 def test_what_is_excluded_may_be_validated_on(own_cache, own_folder):

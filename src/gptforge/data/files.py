@@ -50,7 +50,7 @@ class Source:
     """Files that together are one text, in order; `label` is what a person calls it, `notes` what was decided.
 
     `parts` says with which file each of several texts begins that are learnt together, `val_from` with which file the
-    text begins that is only validated on.
+    text begins that is only validated on. `called` are the names of the files where they lie in several places.
     """
 
     files: tuple[File, ...]
@@ -58,10 +58,13 @@ class Source:
     notes: tuple[str, ...] = ()
     parts: tuple[int, ...] = (0,)
     val_from: int | None = None
+    called: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
         """What each file is called: its path in the folder that all are in."""
+        if self.called:
+            return list(self.called)
         if len(self.files) == 1:
             return [self.label]
         top = os.path.commonpath([file.path.parent for file in self.files])
@@ -88,7 +91,14 @@ def find(cfg: DataConfig) -> Source:
             fix=[f"data.exclude=['{twice.name}'], if it is in a folder", "data.val_path=PATH of another text"],
         )
     notes = (*found.notes, *kept.notes, f"validated on {kept.label}")
-    return Source((*found.files, *kept.files), found.label, notes, found.parts, len(found.files))
+    files, called = (*found.files, *kept.files), (*_called(found), *_called(kept))
+    return Source(files, found.label, notes, found.parts, len(found.files), called)
+
+
+def _called(source: Source) -> Iterator[str]:
+    """The names of a source's files among those of others."""
+    several = len(source.files) > 1 and not source.called
+    yield from (f"{source.label}/{name}" if several else name for name in source.names)
 
 
 def withheld(cfg: DataConfig, clean: CleanConfig) -> list[Source]:
@@ -107,16 +117,18 @@ def _together(sources: list[Source]) -> Source:
     """Several texts as one."""
     files: tuple[File, ...] = ()
     notes: tuple[str, ...] = ()
-    parts = []
+    parts: list[int] = []
+    called: list[str] = []
     for source in sources:
         if twice := _in_both(files, source.files):
             raise DataError(
                 f"{twice} is in two of the texts", where="data.sources", fix="name it once, with the weight that it has"
             )
         parts.append(len(files))
+        called += _called(source)
         files += source.files
         notes += source.notes
-    return Source(files, " + ".join(source.label for source in sources), notes, tuple(parts))
+    return Source(files, " + ".join(source.label for source in sources), notes, tuple(parts), None, tuple(called))
 
 
 def _in_both(some: Iterable[File], others: Iterable[File]) -> Path | None:
