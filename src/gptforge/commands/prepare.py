@@ -7,40 +7,48 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gptforge.config import PrepareConfig
-from gptforge.data import report, store
+from gptforge.config import REPORTS, PrepareConfig
+from gptforge.data import report
 from gptforge.data.collect import examine
-from gptforge.data.prepare import prepare
-from gptforge.errors import from_os_error
+from gptforge.data.prepare import prepare, stored_in
+from gptforge.errors import ResourceError
 from gptforge.logs.screen import Screen, visible
 from gptforge.notices import say, slow_work
+from gptforge.report.output import write
 from gptforge.runs import Call
 
 
 def run(cfg: PrepareConfig, call: Call) -> int:
-    """Prints the report to stdout, JSON with json=true; with out=FILE it is also written there, as JSON.
+    """Prints the report to stdout, JSON with json=true; writes it beside the tokens, and where out= says.
 
-    With dry=true nothing is stored, and the report is of the cleaning alone.
+    With dry=true nothing is stored but what out= asks for, and the report is of the cleaning alone.
     """
     progress = slow_work(cfg.ui)
     if cfg.dry:
         found = examine(cfg.data, cfg.clean, progress)
-        _tell(cfg, found, report.dry_lines(found))
+        _show(found, report.dry_lines(found), cfg.json)
     else:
-        found = report.facts(prepare(cfg.data, cfg.tokenizer, on_progress=progress, clean=cfg.clean))
-        _tell(cfg, found, report.lines(found))
+        data = prepare(cfg.data, cfg.tokenizer, on_progress=progress, clean=cfg.clean)
+        found = report.facts(data, [source.path for source in cfg.data.sources])
+        _show(found, report.lines(found), cfg.json)
+        _store(found, stored_in(data))
+    write(found, cfg.reports)
+    for path in cfg.reports:
+        say(f"gptforge: the report is in {os.path.relpath(path)}")
     return 0
 
 
-def _tell(cfg: PrepareConfig, found: Mapping[str, Any], lines: Iterable[str]) -> None:
-    if cfg.out:
-        path = Path(cfg.out).expanduser()
-        try:
-            store.write_json(path, found)
-        except OSError as e:
-            raise from_os_error(e, f"writing {path}") from e
-        say(f"gptforge: the report is in {os.path.relpath(path)}")
-    if cfg.json:
+def _store(found: Mapping[str, Any], folder: Path) -> None:
+    """Beside the tokens. Those that were made before can be used where nothing may be written: that is no error."""
+    try:
+        write(found, [folder / name for name in REPORTS])
+        say(f"gptforge: the report with pictures is {folder / REPORTS[0]}")
+    except ResourceError as e:
+        say(f"gptforge: warning: the report is not stored: {e.what}")
+
+
+def _show(found: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> None:
+    if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=not _unicode()))
     else:
         screen = Screen(sys.stdout)

@@ -4,8 +4,10 @@ A config is read-only by agreement; values that follow from others are propertie
 and automatic ones stay null (what was decided is in a run's decisions.json).
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from gptforge.config.clean import CleanConfig
 from gptforge.config.data import DataConfig, TokenizerConfig
@@ -16,7 +18,7 @@ from gptforge.config.optim import OptimizerConfig, ScheduleConfig
 from gptforge.config.parallel import ParallelConfig
 from gptforge.config.runtime import RuntimeConfig
 from gptforge.config.sample import SampleTokenizerConfig, SamplingConfig
-from gptforge.config.schema import MISSING, Problem, Resume, key
+from gptforge.config.schema import MISSING, Problem, Resume, key, shown
 from gptforge.config.tokenizer import TokenizerReportConfig
 
 SCHEMA_VERSION = 1
@@ -69,6 +71,9 @@ class InfoConfig(TrainConfig):
     json: bool = key(False, "print JSON", resume=Resume.FREE)
 
 
+REPORTS = ("report.html", "report.json")  # of data, in a folder
+
+
 @dataclass(kw_only=True, slots=True)
 class PrepareConfig:
     """gptforge prepare"""
@@ -77,12 +82,28 @@ class PrepareConfig:
     clean: CleanConfig = field(default_factory=CleanConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     dry: bool = key(False, "show what cleaning would change and leave out, and store nothing", resume=Resume.FREE)
-    out: str | None = key(None, "a file for the report, as JSON", resume=Resume.FREE, free_text=True)
+    out: str | None = key(
+        None, "where the report goes too: FILE.html, FILE.json, or FOLDER/ for both", resume=Resume.FREE, free_text=True
+    )
     json: bool = key(False, "print JSON", resume=Resume.FREE)
     ui: str = key("auto", "quiet or json: no progress", resume=Resume.FREE, choices=UI)
 
+    @property
+    def reports(self) -> list[Path]:
+        """The files that `out` means; none where it is not given, or is no name of a report."""
+        if not self.out:
+            return []
+        path = Path(self.out).expanduser()
+        if not path.suffix or self.out.endswith(("/", os.sep)):
+            return [path / name for name in REPORTS]
+        return [path] if path.suffix.lower() in {Path(name).suffix for name in REPORTS} else []
+
     def problems(self) -> Iterator[Problem]:
         yield from self.clean.split_problems(self.data.split)
+        if self.out and not self.reports:
+            name = shown(self.out)
+            message = f"out={name} is neither a page (.html), nor JSON (.json), nor a folder for both (FOLDER/)"
+            yield Problem("out", message, f"out={shown(Path(self.out).with_suffix('.html').as_posix())} or out={name}/")
 
 
 @dataclass(kw_only=True, slots=True)

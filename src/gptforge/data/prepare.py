@@ -71,6 +71,11 @@ def prepare(
     return known
 
 
+def stored_in(dataset: Dataset) -> Path:
+    """The folder in the cache that holds a prepared text."""
+    return assets.cache_dir() / "tokens" / dataset.fingerprint
+
+
 def check_length(dataset: Dataset, block_size: int) -> None:
     """Raise DataError unless both parts are long enough for one window of `block_size` tokens and its labels."""
     train, val = len(dataset.train), len(dataset.val)

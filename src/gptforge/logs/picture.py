@@ -7,13 +7,12 @@ of a continued run is whole.
 import itertools
 import os
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
+from gptforge.logs.drawing import safe, style
 from gptforge.logs.events import Sink, Values
 from gptforge.logs.files import read_metrics
-from gptforge.logs.screen import visible
 from gptforge.logs.series import finite, tick_texts, ticks
 
 Point = tuple[float, float]
@@ -24,32 +23,21 @@ MAX_POINTS = 800
 LEAST_REACH = 0.1
 LARGEST = 1e30  # beyond it the arithmetic of axes is not safe, and nothing can be read off
 
-STYLE = """
+STYLE = style("""
 .gptforge-loss { font: 13px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-.gptforge-loss .back { fill: #ffffff; }
-.gptforge-loss text { fill: #52514e; }
-.gptforge-loss .title { fill: #0b0b0b; font-size: 16px; font-weight: 600; }
-.gptforge-loss .grid { stroke: #e6e5e0; stroke-width: 1; }
-.gptforge-loss .axis { stroke: #a3a29c; stroke-width: 1; }
+.gptforge-loss .back { fill: $back; }
+.gptforge-loss text { fill: $text; }
+.gptforge-loss .title { fill: $ink; font-size: 16px; font-weight: 600; }
+.gptforge-loss .grid { stroke: $grid; stroke-width: 1; }
+.gptforge-loss .axis { stroke: $axis; stroke-width: 1; }
 .gptforge-loss polyline { fill: none; stroke-linejoin: round; stroke-linecap: round; }
-.gptforge-loss .train { stroke: #2a6fc9; stroke-width: 2; }
-.gptforge-loss .raw { stroke: #2a6fc9; stroke-width: 1; opacity: 0.35; }
-.gptforge-loss .val { stroke: #c8551b; stroke-width: 2; }
-.gptforge-loss .dot { fill: #c8551b; stroke: #ffffff; stroke-width: 1.5; }
-.gptforge-loss .ring { fill: none; stroke: #c8551b; stroke-width: 2; }
-.gptforge-loss .best { fill: #0b0b0b; font-weight: 600; stroke: #ffffff; stroke-width: 4; paint-order: stroke; }
-@media (prefers-color-scheme: dark) {
-  .gptforge-loss .back { fill: #1a1a19; }
-  .gptforge-loss text { fill: #c3c2b7; }
-  .gptforge-loss .title { fill: #ffffff; }
-  .gptforge-loss .grid { stroke: #2f2f2d; }
-  .gptforge-loss .axis { stroke: #6b6a64; }
-  .gptforge-loss .train, .gptforge-loss .raw { stroke: #6aa7f2; }
-  .gptforge-loss .val, .gptforge-loss .ring { stroke: #ee8a4f; }
-  .gptforge-loss .dot { fill: #ee8a4f; stroke: #1a1a19; }
-  .gptforge-loss .best { fill: #ffffff; stroke: #1a1a19; }
-}
-"""
+.gptforge-loss .train { stroke: $first; stroke-width: 2; }
+.gptforge-loss .raw { stroke: $first; stroke-width: 1; opacity: 0.35; }
+.gptforge-loss .val { stroke: $second; stroke-width: 2; }
+.gptforge-loss .dot { fill: $second; stroke: $back; stroke-width: 1.5; }
+.gptforge-loss .ring { fill: none; stroke: $second; stroke-width: 2; }
+.gptforge-loss .best { fill: $ink; font-weight: 600; stroke: $back; stroke-width: 4; paint-order: stroke; }
+""")
 
 
 def draw_loss(metrics: Sequence[Mapping[str, Any]], title: str) -> str:
@@ -59,10 +47,10 @@ def draw_loss(metrics: Sequence[Mapping[str, Any]], title: str) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
         f' class="gptforge-loss" role="img">',
-        f"<title>{_safe(title)}</title>",
+        f"<title>{safe(title)}</title>",
         f"<style>{STYLE}</style>",
         f'<rect class="back" width="{WIDTH}" height="{HEIGHT}"/>',
-        f'<text class="title" x="{LEFT}" y="28">{_safe(title if len(title) <= 70 else title[:69] + "…")}</text>',
+        f'<text class="title" x="{LEFT}" y="28">{safe(title if len(title) <= 70 else title[:69] + "…")}</text>',
         *_legend(bool(train), bool(val)),
         *axes.drawn(),
     ]
@@ -199,13 +187,9 @@ def _thinned(points: list[Point]) -> list[Point]:
 
 def _legend(train: bool, val: bool) -> list[str]:
     parts, x = [], LEFT
-    for wanted, style, name in ((train, "train", "training, smoothed"), (val, "val", "validation")):
+    for wanted, line, name in ((train, "train", "training, smoothed"), (val, "val", "validation")):
         if wanted:
-            parts.append(f'<line class="{style}" x1="{x}" x2="{x + 22}" y1="46" y2="46"/>')
+            parts.append(f'<line class="{line}" x1="{x}" x2="{x + 22}" y1="46" y2="46"/>')
             parts.append(f'<text x="{x + 29}" y="50">{name}</text>')
             x += 170
     return parts
-
-
-def _safe(text: str) -> str:
-    return escape(visible(text).replace("\n", " "))

@@ -1,0 +1,21 @@
+"""A data report in files: a page or JSON, by their names. Knows nothing of what it says."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gptforge.data.store import write_json, write_whole
+from gptforge.errors import from_os_error
+from gptforge.report.data_page import data_page
+
+
+def write(found: Mapping[str, Any], paths: Iterable[Path]) -> None:
+    """Write a data report to files, .html as a page, others as JSON. Raises ResourceError where that cannot be."""
+    for path in paths:
+        try:
+            if path.suffix.lower() == ".html":
+                write_whole(path, data_page(found).encode())
+            else:
+                write_json(path, found)
+        except OSError as e:
+            raise from_os_error(e, f"writing {path}") from e
