@@ -15,6 +15,7 @@ Facts = Mapping[str, Any]
 
 _DONE = {"changed": "changed", "dropped": "left out", "found": "found, left as it is", "skipped": "not used on"}
 SPLIT_NAMES = {"train": ("learnt (train)", "first"), "val": ("kept for validation (val)", "second")}
+QUANTILES = ("least", "quarter", "median", "three_quarters", "95%", "most")
 LINE_POINTS = 40
 
 
@@ -120,9 +121,8 @@ def _quantiles(found: Facts) -> Markup:
     columns = [(">tokens a document", documents), (">bytes a line", found["lines"]["quantiles"])]
     columns = [(head, each) for head, each in columns if each]
     names = {"least": "the shortest", "three_quarters": "three quarters", "most": "the longest"}
-    rows = [(names.get(name, name), *_numbers(*(each[name] for _, each in columns))) for name in columns[0][1]]
-    title = "Lengths: so long are these of them at most"
-    return table(title, ("share", *(head for head, _ in columns)), rows)
+    rows = [(names.get(name, name), *_numbers(*(each[name] for _, each in columns))) for name in QUANTILES]
+    return table("Lengths: so long are these of them at most", ("share", *(head for head, _ in columns)), rows)
 
 
 def _length_picture(title: str, unit: str, what: str, bins: Sequence[Facts]) -> Markup:

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from gptforge.data import leakage
-from gptforge.data.report.characters import characters
-from gptforge.data.report.files import files, texts
-from gptforge.data.report.languages import languages
-from gptforge.data.report.lengths import document_lengths, histogram, quantiles
-from gptforge.data.report.lengths import lines as line_lengths
+from gptforge.data.report.characters import character_facts
+from gptforge.data.report.files import file_facts, text_facts
+from gptforge.data.report.languages import language_facts
+from gptforge.data.report.lengths import document_lengths, histogram, line_facts, quantiles
 from gptforge.data.report.terminal import dry_lines, lines
-from gptforge.data.report.use import token_counts, token_use
+from gptforge.data.report.use import token_counts, use_facts
 from gptforge.data.store import SPLITS, Dataset
 
 MUCH_SHARED = 0.05  # of the validation text's runs of tokens in the training text, which is worth a warning
@@ -35,7 +34,7 @@ def facts(data: Dataset, names: Sequence[str] = ()) -> dict[str, Any]:
     n_bytes = sum(s["bytes"] for s in splits.values())
     n_tokens = sum(s["tokens"] for s in splits.values())
     lengths = np.concatenate(document_lengths(data))
-    use = token_use(token_counts(data), data.tokenizer)
+    use = use_facts(token_counts(data), data.tokenizer)
     leaked = _leakage(data, leakage.run_length(n_bytes, n_tokens))
     return {
         "text": manifest["label"],
@@ -43,7 +42,7 @@ def facts(data: Dataset, names: Sequence[str] = ()) -> dict[str, Any]:
         "equal_documents": manifest["n_equal"],
         "bytes": n_bytes,
         "characters": manifest["n_characters"],
-        **characters(manifest["characters"]),
+        **character_facts(manifest["characters"]),
         "tokens": n_tokens,
         "bytes_per_token": round(n_bytes / max(1, n_tokens), 3),
         "tokenizer": manifest["tokenizer_kind"],
@@ -52,12 +51,12 @@ def facts(data: Dataset, names: Sequence[str] = ()) -> dict[str, Any]:
         "token_use": use,
         "splits": splits,
         "split": manifest["split"],
-        "texts": texts(data, names),
-        "files": files(data),
+        "texts": text_facts(data, names),
+        "files": file_facts(data),
         "document_tokens": quantiles(lengths),
         "document_lengths": histogram(lengths),
-        "lines": line_lengths(data),
-        "languages": languages(data),
+        "lines": line_facts(data),
+        "languages": language_facts(data),
         "repeats": {name: data.cleaning["filters"][name] for name in REPEATS if name in data.cleaning["filters"]},
         "leakage": leaked,
         "recommended": recommended(splits["train"]["tokens"]),

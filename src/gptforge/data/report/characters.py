@@ -28,7 +28,7 @@ _NO_SCRIPT |= {"DOUBLE-STRUCK", "BLACK-LETTER", "OHM", "KELVIN", "ANGSTROM", "SQ
 Counted = Sequence[tuple[str, int]]  # characters and how often each occurs, most frequent first
 
 
-def characters(counted: Counted) -> dict[str, Any]:
+def character_facts(counted: Counted) -> dict[str, Any]:
     """Classes and scripts with their shares of a text's characters and of its letters; JSON values."""
     classes: Counter[str] = Counter()
     scripts: Counter[str] = Counter()

@@ -11,7 +11,7 @@ from gptforge.data.store import Dataset
 MOST_FILES = 50
 
 
-def files(data: Dataset, most: int = MOST_FILES) -> dict[str, Any]:
+def file_facts(data: Dataset, most: int = MOST_FILES) -> dict[str, Any]:
     """How many files have text in the data set, and the largest of them: documents, and tokens in train and in val."""
     documents, train, val = _of_files(data)
     order = np.argsort(-(train + val), kind="stable")
@@ -26,7 +26,7 @@ def files(data: Dataset, most: int = MOST_FILES) -> dict[str, Any]:
     }
 
 
-def texts(data: Dataset, names: Sequence[str]) -> list[dict[str, Any]]:
+def text_facts(data: Dataset, names: Sequence[str]) -> list[dict[str, Any]]:
     """What each of several texts gives to train and val, in tokens; empty where there is one text.
 
     `names` are what the texts are called, in order. What `data.val_path` names is a text by itself.

@@ -15,7 +15,7 @@ PASSAGE_BYTES = 1000
 SURE = 0.5  # probability, below which a language is not told
 
 
-def languages(data: Dataset) -> dict[str, Any]:
+def language_facts(data: Dataset) -> dict[str, Any]:
     """The languages (ISO 639) of passages around evenly spread places, each with its share of them, most first.
 
     A passage is at most about PASSAGE_BYTES of one document. `other` are the shares of places where no language was

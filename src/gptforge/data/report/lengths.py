@@ -52,7 +52,7 @@ def _edges(longest: int) -> np.ndarray:
     return edges[: int(np.searchsorted(edges, longest, side="right")) + 1]
 
 
-def lines(data: Dataset) -> dict[str, Any]:
+def line_facts(data: Dataset) -> dict[str, Any]:
     """The lengths of lines in bytes of UTF-8, without their line feeds; of a long text, of evenly spread parts."""
     found: list[np.ndarray] = [np.empty(0, np.int64)]
     looked_at = 0
@@ -106,7 +106,7 @@ def _line_lengths(
     nth = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)  # of its token's line feeds
     ends = np.repeat(at[with_feeds], repeats) + offsets[np.repeat(firsts[ids[with_feeds]], repeats) + nth]
     cuts = np.setdiff1d(np.append(at[begins], at[-1]), np.append(ends + 1, 0))  # that are no begin of a line already
-    order = np.argsort(np.concatenate([ends, cuts]), kind="stable")
-    stops = np.concatenate([ends, cuts])[order]
-    nexts = np.concatenate([ends + 1, cuts])[order]
+    stops, nexts = np.concatenate([cuts, ends]), np.concatenate([cuts, ends + 1])
+    order = np.argsort(stops, kind="stable")  # a document ends before the line feed that the next begins with
+    stops, nexts = stops[order], nexts[order]
     return stops - np.concatenate([[0], nexts[:-1]])

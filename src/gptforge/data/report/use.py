@@ -25,7 +25,7 @@ def token_counts(data: Dataset) -> np.ndarray:
     return counts
 
 
-def token_use(counts: np.ndarray, tokenizer: Tokenizer) -> dict[str, Any]:
+def use_facts(counts: np.ndarray, tokenizer: Tokenizer) -> dict[str, Any]:
     """What the counts (vocab_size,) of tokens say, as JSON values.
 
     `bits_per_byte` is the entropy of the frequencies: what a model reaches that knows nothing but them. `curve` has
