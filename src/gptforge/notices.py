@@ -5,6 +5,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from gptforge.config.units import shown_seconds
+
 SECONDS_BETWEEN_LINES = 2.0
 
 
@@ -20,11 +22,15 @@ def slow_work(ui: str) -> Callable[[str, float], None] | None:
     if ui in ("json", "quiet"):
         return None
     last = time.monotonic()
+    begun: dict[str, float] = {}
 
     def tell(doing: str, share: float) -> None:
         nonlocal last
-        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            say(f"{doing} the text: {share:.0%}")
+        now = time.monotonic()
+        began = begun.setdefault(doing, now)
+        if now - last >= SECONDS_BETWEEN_LINES:
+            last = now
+            left = f", {shown_seconds((now - began) * (1 / share - 1))} left" if 0 < share < 1 else ""
+            say(f"{doing} the text: {share:.0%}{left}")
 
     return tell
