@@ -15,7 +15,7 @@ def say(text: str) -> None:
         Screen(sys.stderr).line(visible(text))
 
 
-def slow_work(ui: str) -> Callable[[str, float], None] | None:
+def slow_work(ui: str, what: str = "the text") -> Callable[[str, float], None] | None:
     """A function (doing, share) that says every few seconds how far the work is; None where nobody reads it."""
     if ui in ("json", "quiet"):
         return None
@@ -25,6 +25,6 @@ def slow_work(ui: str) -> Callable[[str, float], None] | None:
         nonlocal last
         if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            say(f"{doing} the text: {share:.0%}")
+            say(f"{doing} {what}: {share:.0%}")
 
     return tell
