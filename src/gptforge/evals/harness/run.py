@@ -32,6 +32,7 @@ from gptforge.evals.harness import adapter
 
 SCHEMA_VERSION = 1
 NO_STDERR = "N/A"  # what the harness says where it has none
+GROUP = re.compile(r"""^{?["']?group["']?\s*:""", re.MULTILINE)  # in the YAML of a group of tasks
 SEEDS = {"random": 0, "other": 1234}  # the defaults of its command, for numbers that can be compared with others'
 
 
@@ -84,11 +85,12 @@ def load(words: Sequence[str]) -> Any:
         if not path.exists():
             raise ConfigError(f"there is no task {str(path)!r}", where="tasks=…", fix="a YAML file or a folder of them")
     names = [word for word in words if not _is_path(word)]
-    groups = any(re.search(r"^group\s*:", path.read_text("utf-8"), re.M) for path in paths if path.is_file())
-    folders: list[str | Path] = list(dict.fromkeys(str(path if path.is_dir() else path.parent) for path in paths))
+    groups = [path for path in paths if path.is_file() and GROUP.search(path.read_text("utf-8", "replace"))]
+    folders: list[str | Path] = [path for path in paths if path.is_dir()]
+    folders += [path.parent for path in groups]  # where the tasks that they name may be
     # Without the harness's own tasks, whose 15,000 files take seconds to read, unless they may be meant
-    manager = TaskManager(include_path=folders, include_defaults=bool(names) or groups)
-    wanted = [name for path in paths for name in _inside(path, manager)]
+    manager = TaskManager(include_path=folders, include_defaults=bool(names or groups))
+    wanted = [name for path in paths for name in _inside(path, path in groups, manager)]
     wanted += [name for word in names for name in _matching(word, manager)]
     return manager.load(list(dict.fromkeys(wanted)))
 
@@ -97,15 +99,16 @@ def _is_path(word: str) -> bool:
     return "/" in word or os.sep in word or word.endswith((".yaml", ".yml"))
 
 
-def _inside(path: Path, manager: Any) -> list[str]:
-    """What is defined in a file, or every task in a folder of files."""
+def _inside(path: Path, is_group: bool, manager: Any) -> list[str]:
+    """What the harness is to load for a file, or for every task in a folder of files."""
     if path.is_dir():
         inside = TaskManager(include_path=str(path), include_defaults=False).all_subtasks
         if not inside:
             raise ConfigError(f"no YAML file in {str(path)!r} defines a task", where="tasks=…")
         return inside
-    known = {Path(entry.yaml_path).resolve(): name for name, entry in manager.task_index.items() if entry.yaml_path}
-    return [known.get(path, str(path))]  # a file that the index left out tells why when it is loaded
+    if is_group:  # which it finds by name only
+        return [n for n, entry in manager.task_index.items() if entry.yaml_path and entry.yaml_path.resolve() == path]
+    return [str(path)]
 
 
 def _matching(word: str, manager: Any) -> list[str]:
