@@ -50,13 +50,14 @@ def run_tasks(
     """
     began = time.perf_counter()
     model = adapter.HarnessModel(loaded.model, loaded.tokenizer, chosen, cfg.batch_size, cfg.seed, on_progress)
-    with _quiet(), faults():
+    with _quiet():
         loaded_tasks = load(cfg.tasks)
         fixed = _set_shots(loaded_tasks["tasks"], cfg.num_fewshot)
         warnings = [f"num_fewshot={cfg.num_fewshot} is not for {', '.join(fixed)}: 0 by definition"] if fixed else []
         for warning in warnings:
             warn(warning)
-        got: Any = evaluate(model, loaded_tasks, limit=cfg.limit, bootstrap_iters=cfg.resamples, log_samples=False)
+        with faults():
+            got: Any = evaluate(model, loaded_tasks, limit=cfg.limit, bootstrap_iters=cfg.resamples, log_samples=False)
     return {
         "schema_version": SCHEMA_VERSION,
         "checkpoint": {"path": str(loaded.path), "step": loaded.step},
@@ -92,7 +93,8 @@ def load(words: Sequence[str]) -> Any:
     manager = TaskManager(include_path=folders, include_defaults=bool(names or groups))
     wanted = [name for path in paths for name in _inside(path, path in groups, manager)]
     wanted += [name for word in names for name in _matching(word, manager)]
-    return manager.load(list(dict.fromkeys(wanted)))
+    with faults():
+        return manager.load(list(dict.fromkeys(wanted)))
 
 
 def _is_path(word: str) -> bool:
