@@ -17,7 +17,7 @@ def say(text: str) -> None:
         Screen(sys.stderr).line(visible(text))
 
 
-def slow_work(ui: str) -> Callable[[str, float], None] | None:
+def slow_work(ui: str, what: str = "the text") -> Callable[[str, float], None] | None:
     """A function (doing, share) that says every few seconds how far the work is; None where nobody reads it."""
     if ui in ("json", "quiet"):
         return None
@@ -31,6 +31,6 @@ def slow_work(ui: str) -> Callable[[str, float], None] | None:
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
             left = f", {shown_seconds((now - began) * (1 / share - 1))} left" if 0 < share < 1 else ""
-            say(f"{doing} the text: {share:.0%}{left}")
+            say(f"{doing} {what}: {share:.0%}{left}")
 
     return tell
