@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
+HARNESS := $(VENV)/.harness
 BENCHMARKS := kernels training_step peak sampling startup memory scaling
 BENCH_DATA := bpe cleaning personal_data
 DATA ?=
 EXPERIMENT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env train test test-all check format docs bench bench-data bench-quality clean
+.PHONY: help env train test test-all test-harness check format docs bench bench-data bench-quality clean
 
 help: ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -32,6 +33,9 @@ test: $(READY) check ## lint, types and the fast tests (under 10 minutes)
 
 test-all: $(READY) check ## every test
 	$(BIN)/python -m pytest -q
+
+test-harness: $(HARNESS) ## the tests that need the lm-evaluation-harness, which is installed first (0.4 GB)
+	$(BIN)/python -m pytest -q tests/evals/test_harness.py
 
 check: $(READY) ## lint and types
 	$(BIN)/ruff check .
@@ -55,6 +59,10 @@ bench-data: $(READY) ## measure tokenizers, cleaning and the search for personal
 
 $(PEERS): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
+$(HARNESS): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[eval]'
 	@touch $@
 
 bench-quality: $(READY) ## measure losses and the time to them, about an hour: DATA=FILE [EXPERIMENT=NAME]

@@ -5,10 +5,12 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import small
+from gptforge.notices import slow_work
 from gptforge.runs import Run
 from gptforge.train import trainer as trainer_module
 
@@ -268,3 +270,17 @@ def test_info_for_people(capsys, words):
         assert word in said.out
     assert said.err == ""
     assert sorted(Path().rglob("*")) == before
+
+
+def test_slow_work_says_how_far_it_is_and_what_is_left(capsys, monkeypatch):
+    clock = iter([0.0, 0.0, 2.5, 3.0, 9.0, 12.0])
+    monkeypatch.setattr("gptforge.notices.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    tell = slow_work("plain")
+    for doing, share in (("reading", 0.1), ("reading", 0.5), ("reading", 0.6), ("encoding", 0.0), ("encoding", 0.25)):
+        tell(doing, share)
+    assert capsys.readouterr().err.splitlines() == [
+        "reading the text: 50%, 2.5s left",
+        "encoding the text: 0%",
+        "encoding the text: 25%, 9.0s left",
+    ]
+    assert slow_work("quiet") is None

@@ -9,6 +9,8 @@ from gptforge.config.sample import SampleTokenizerConfig
 from gptforge.config.schema import Problem, Resume, default_of, key
 
 FREE = Resume.FREE
+FOR_TASKS = ("num_fewshot", "limit")
+FOR_TEXTS = ("data", "split", "stride", "passages", "confidence", "baselines", "ngram_order", "baseline_tokens")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -38,6 +40,15 @@ class EvalTextConfig:
     """gptforge eval"""
 
     ckpt: str = key("latest", "latest, best, RUN or CHECKPOINT", resume=FREE, free_text=True)
+    tasks: list[str] = key(
+        [],
+        "in place of a text: tasks of the lm-evaluation-harness, by name, or YAML files and folders of them",
+        resume=FREE,
+    )
+    num_fewshot: int | None = key(
+        None, "solved examples before each question of a task; null: as the task has it", resume=FREE, ge=0
+    )
+    limit: int | None = key(None, "so many examples of each task; null: all", resume=FREE, ge=1)
     data: EvalDataConfig = field(default_factory=EvalDataConfig)
     split: str | None = key(
         None,
@@ -49,14 +60,21 @@ class EvalTextConfig:
         None, "tokens from window to window: fewer give each token more context; null: block_size", resume=FREE, ge=1
     )
     batch_size: int | None = key(
-        None, "windows at once; changes speed and memory, not the numbers; null: what fits", resume=FREE, ge=1
+        None,
+        "windows, or requests of tasks, at once; changes speed and memory, not the numbers; null: what fits",
+        resume=FREE,
+        ge=1,
     )
     passages: int = key(3, "how many of the worst and of the best passages to show", resume=FREE, ge=0, le=100)
     resamples: int = key(
-        1000, "how often documents are drawn for the intervals (bootstrap); 0: none", resume=FREE, ge=0, le=100_000
+        1000,
+        "how often documents are drawn for the intervals, or a task's examples (bootstrap); 0: none",
+        resume=FREE,
+        ge=0,
+        le=100_000,
     )
     confidence: float = key(0.95, "how often such an interval holds the true number", resume=FREE, gt=0, lt=1)
-    seed: int = key(1337, "of the intervals", resume=FREE, ge=0, le=2**63 - 1)
+    seed: int = key(1337, "of the intervals, and of texts that are drawn for tasks", resume=FREE, ge=0, le=2**63 - 1)
     baselines: bool = key(True, "compare with simple predictors: uniform, unigram, n-gram, gzip, xz", resume=FREE)
     ngram_order: int | None = key(
         None, "tokens in an n-gram; null: 5, or 3 where tokens are longer than characters", resume=FREE, ge=1, le=12
@@ -70,3 +88,18 @@ class EvalTextConfig:
     json: bool = key(False, "print JSON", resume=FREE)
     tokenizer: SampleTokenizerConfig = field(default_factory=SampleTokenizerConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def problems(self) -> Iterator[Problem]:
+        if "" in self.tasks:
+            yield Problem("tasks", "tasks has an empty name", "tasks=[NAME,path/to/task.yaml]")
+        given = [name for name in (FOR_TASKS if not self.tasks else FOR_TEXTS) if _is_given(self, name)]
+        for name in given:
+            what = "without tasks=…" if self.tasks else "with tasks=…"
+            why = "tasks bring their own texts" if self.tasks else "a text has no examples"
+            yield Problem(name, f"{name} is used only {what}: {why}", "tasks=[NAME]" if not self.tasks else "")
+
+
+def _is_given(cfg: EvalTextConfig, name: str) -> bool:
+    if name == "data":
+        return cfg.data.source is not None
+    return getattr(cfg, name) != default_of(next(f for f in fields(cfg) if f.name == name))

@@ -11,6 +11,7 @@ from gptforge.config.clean import CleanConfig
 from gptforge.data.clean.cleaner import Cleaner
 from gptforge.data.clean.decontaminate import Withheld
 from gptforge.data.clean.events import CHANGED, DROPPED, Event, Sample, Tally, shortened
+from gptforge.data.clean.workers import applied
 from gptforge.data.encoding import CHUNK_BYTES
 from gptforge.data.read import Piece
 
@@ -64,18 +65,19 @@ def cleaned(
     account: Account,
     withheld: Withheld | None = None,
     withheld_from: int | None = None,
+    workers: int = 0,
 ) -> Iterator[Piece]:
     """The documents that the rules for single documents leave, as they leave them.
 
     What stands in `withheld` is left out too, but not of files from number `withheld_from` on: those are tests.
+    `workers` is how many processes apply the rules, 0: this one.
     Raises ConfigError when the config needs a package that is missing.
     """
     cleaner = Cleaner(cfg)
     number, left = -1, False
-    for begins, file, text in _whole(pieces):
+    for (begins, file), text, outcome in applied(_whole(pieces), cleaner, workers):
         if begins:
             number, left = account.read(file), False
-        outcome = cleaner.apply(text)
         account.add(number, outcome.events)
         kept = outcome.text
         if withheld and kept and (withheld_from is None or file < withheld_from):
@@ -97,16 +99,16 @@ def emptied(before: str) -> Event:
     return Event("empty", DROPPED, len(before), (Sample(0, shortened(before)),), "nothing was left of it")
 
 
-def _whole(pieces: Iterable[Piece]) -> Iterator[tuple[bool, int, str]]:
-    """Whole documents; one of twice LONGEST characters or more in parts of at least LONGEST, the first of which begins.
+def _whole(pieces: Iterable[Piece]) -> Iterator[tuple[tuple[bool, int], str]]:
+    """Whole documents; one of twice LONGEST characters or more in parts of at least LONGEST.
 
-    Each is given with its file.
+    Before each is said whether it begins a document, and the number of its file.
     """
     waiting: list[str] = []
     begins, file, size = True, 0, 0
     for piece in pieces:
         if piece.begins and waiting:
-            yield begins, file, "".join(waiting)
+            yield (begins, file), "".join(waiting)
             waiting, size = [], 0
         begins = begins or piece.begins
         if piece.begins:
@@ -116,10 +118,10 @@ def _whole(pieces: Iterable[Piece]) -> Iterator[tuple[bool, int, str]]:
         while size >= 2 * LONGEST:
             text = "".join(waiting)
             cut = text.find("\n", LONGEST) + 1 or LONGEST
-            yield begins, file, text[:cut]
+            yield (begins, file), text[:cut]
             begins, waiting, size = False, [text[cut:]], len(text) - cut
     if waiting:
-        yield begins, file, "".join(waiting)
+        yield (begins, file), "".join(waiting)
 
 
 def in_pieces(text: str, begins: bool, file: int) -> Iterator[Piece]:

@@ -19,6 +19,7 @@ from gptforge.config.data import DataConfig
 from gptforge.config.units import shown_bytes
 from gptforge.data import files, store
 from gptforge.data.clean.decontaminate import Withheld
+from gptforge.data.clean.workers import worthwhile
 from gptforge.data.cleaning import Account, cleaned
 from gptforge.data.corpus import Corpus, CorpusWriter
 from gptforge.data.encoding import CHUNK_BYTES
@@ -61,7 +62,8 @@ def collect(
     folder.mkdir()
     reader, account = Reader(source, cfg, chunk_bytes), Account(source.names, clean.examples)
     withheld = Withheld(_withheld(cfg, clean)) if clean.decontaminate else None
-    pieces = cleaned(_read(source, reader, on_progress), clean, account, withheld, source.val_from)
+    workers = worthwhile(clean, sum(file.path.stat().st_size for file in source.files))
+    pieces = cleaned(_read(source, reader, on_progress), clean, account, withheld, source.val_from, workers)
     corpus = _written(pieces, folder / "text")
     groups = None
     if looked_for(clean) and corpus.n_documents:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,7 @@ class Table:
 def show(result: Mapping[str, Any], screen: Screen) -> None:
     """Writes the result for people: drawn on a terminal, as plain aligned text elsewhere."""
     drawn = screen.can_draw()
-    for line in head(result):
-        screen.line(screen.clean(line))
-    for table in tables(result):
-        screen.line()
-        (_drawn if drawn else _plain)(table, screen)
+    write(head(result), tables(result), screen)
     for kind in ("worst", "best"):
         for n, passage in enumerate(result["passages"][kind]):
             if not n:
@@ -47,6 +43,15 @@ def show(result: Mapping[str, Any], screen: Screen) -> None:
             _passage(passage, screen, drawn)
     scored, seconds = result["text"]["scored_tokens"], result["seconds"]
     screen.line(f"\n{scored:,} tokens in {seconds:.1f} s, {result['tokens_per_second']:,.0f} a second")
+
+
+def write(head: Iterable[str], tables: Iterable[Table], screen: Screen) -> None:
+    """Some lines, and tables that are drawn where the screen allows it."""
+    for line in head:
+        screen.line(screen.clean(line))
+    for table in tables:
+        screen.line()
+        (_drawn if screen.can_draw() else _plain)(table, screen)
 
 
 def head(result: Mapping[str, Any]) -> Iterator[str]:
@@ -165,10 +170,13 @@ def place_for(out: str | None, checkpoint: Path) -> Path:
     return path
 
 
-def save(result: Mapping[str, Any], path: Path) -> Path:
-    """Writes the result as JSON, as a whole, to a file or into a folder. Returns the file; raises ResourceError."""
+def save(result: Mapping[str, Any], path: Path, name: str) -> Path:
+    """Writes the result as JSON, as a whole, to a file, or into a folder by that name.
+
+    Returns the file; raises ResourceError.
+    """
     try:
-        path = path / file_name(result) if path.is_dir() else path
+        path = path / name if path.is_dir() else path
         write_json(path, result)
     except OSError as e:
         raise ResourceError(f"the result cannot be written: {e.strerror}", where=str(path), fix=WRITABLE) from e

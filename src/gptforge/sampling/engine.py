@@ -88,8 +88,19 @@ def generate_text(
     Dropout is off while it runs. Raises DataError for a prompt that the tokenizer cannot encode.
     """
     prompts = [prompts] if isinstance(prompts, str) else prompts
-    writers = [TextWriter(tokenizer, cfg.stop) for _ in range(cfg.num_samples * len(prompts))]
-    starts = [start_ids(tokenizer, prompt) for prompt in prompts]
+    yield from write(model, tokenizer, [start_ids(tokenizer, prompt) for prompt in prompts], cfg, seed, how)
+
+
+def write(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    starts: Sequence[Sequence[int]],
+    cfg: SamplingConfig,
+    seed: int,
+    how: How | None = None,
+) -> Iterator[list[str]]:
+    """The same from tokens, at least one for each text."""
+    writers = [TextWriter(tokenizer, cfg.stop) for _ in range(cfg.num_samples * len(starts))]
     ended: set[int] = set()
     was_training = model.training
     model.eval()
@@ -107,6 +118,11 @@ def generate_text(
 def unescaped(text: str) -> str:
     """A text as typed in a shell, where \\n and \\t stand for a line break and a tab, and \\\\ for a backslash."""
     return re.sub(r"\\([nt\\])", lambda m: {"n": "\n", "t": "\t", "\\": "\\"}[m[1]], text)
+
+
+def escaped(text: str) -> str:
+    """A text as one would type it in a shell: `unescaped` gives it back."""
+    return text.replace("\\", "\\\\")
 
 
 def start_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
