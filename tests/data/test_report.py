@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gptforge.config.clean import CleanConfig
 from gptforge.config.data import DataConfig, SourceConfig, TokenizerConfig
 from gptforge.data import report
 from gptforge.data.clean import language
@@ -221,6 +222,18 @@ def test_a_text_for_validation_alone_is_one_of_them(own_cache, tmp_path):
     assert [text["name"] for text in found["texts"]][2:] == ["data.val_path"]
     assert [text["val"] for text in found["texts"]] == [0, 0, found["splits"]["val"]["tokens"]]
     assert [text["train"] > 0 for text in found["texts"]] == [True, True, False]
+
+
+def test_a_text_for_validation_of_which_cleaning_leaves_nothing_is_no_error(own_cache, tmp_path):
+    (tmp_path / "kept.txt").write_text("short")
+    (tmp_path / "c.txt").write_text(GERMAN * 9, encoding="utf-8")
+    names = [str(tmp_path / name) for name in ("c.txt", "d.txt")]
+    (tmp_path / "d.txt").write_text(RUSSIAN * 9, encoding="utf-8")
+    sources = [SourceConfig(path=name) for name in names]
+    cfg = DataConfig(source="mix", sources=sources, val_path=str(tmp_path / "kept.txt"))
+    found = report.facts(prepare(cfg, TokenizerConfig(), clean=CleanConfig(min_length=9)), names)
+    assert [(text["files"], text["val"]) for text in found["texts"]] == [(1, 0), (1, 0), (0, 0)]
+    assert found["leakage"]["share"] == 0 and found["files"]["with_text"] == 2
 
 
 def test_facts_of_one_text_are_json_and_agree_with_it(own_cache, tmp_path):

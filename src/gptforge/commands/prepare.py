@@ -4,17 +4,15 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from gptforge.config import REPORTS, PrepareConfig
 from gptforge.data import report
 from gptforge.data.collect import examine
 from gptforge.data.prepare import prepare, stored_in
-from gptforge.errors import ResourceError
 from gptforge.logs.screen import Screen, visible
 from gptforge.notices import say, slow_work
-from gptforge.report.output import write
+from gptforge.report.output import keep, write
 from gptforge.runs import Call
 
 
@@ -24,27 +22,23 @@ def run(cfg: PrepareConfig, call: Call) -> int:
     With dry=true nothing is stored but what out= asks for, and the report is of the cleaning alone.
     """
     progress = slow_work(cfg.ui)
+    folder = None
     if cfg.dry:
         found = examine(cfg.data, cfg.clean, progress)
-        _show(found, report.dry_lines(found), cfg.json)
+        lines = report.dry_lines(found)
     else:
         data = prepare(cfg.data, cfg.tokenizer, on_progress=progress, clean=cfg.clean)
         found = report.facts(data, [source.path for source in cfg.data.sources])
-        _show(found, report.lines(found), cfg.json)
-        _store(found, stored_in(data))
-    write(found, cfg.reports)
+        lines, folder = report.lines(found), stored_in(data)
+    try:
+        if folder:
+            say(f"gptforge: {keep(found, [folder / name for name in REPORTS])}")
+        write(found, cfg.reports)
+    finally:  # what was found took a while: it is shown even if it cannot be written
+        _show(found, lines, cfg.json)
     for path in cfg.reports:
         say(f"gptforge: the report is in {os.path.relpath(path)}")
     return 0
-
-
-def _store(found: Mapping[str, Any], folder: Path) -> None:
-    """Beside the tokens. Those that were made before can be used where nothing may be written: that is no error."""
-    try:
-        write(found, [folder / name for name in REPORTS])
-        say(f"gptforge: the report with pictures is {folder / REPORTS[0]}")
-    except ResourceError as e:
-        say(f"gptforge: warning: the report is not stored: {e.what}")
 
 
 def _show(found: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> None:

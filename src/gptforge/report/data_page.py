@@ -82,6 +82,8 @@ def _split(found: Facts) -> Iterator[Markup]:
             for name, split in splits.items()
         ],
     )
+    if sum(split["documents"] for split in splits.values()) > found["documents"]:
+        yield paragraph("A document that the split cuts in two is counted in both parts.")
     if found["texts"]:
         heads = ("text", ">files", ">documents", ">learnt tokens", ">kept tokens")
         rows = [(name_of(t["name"]), *_numbers(*list(t.values())[1:])) for t in found["texts"]]

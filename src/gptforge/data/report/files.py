@@ -27,7 +27,7 @@ def file_facts(data: Dataset, most: int = MOST_FILES) -> dict[str, Any]:
 
 
 def text_facts(data: Dataset, names: Sequence[str]) -> list[dict[str, Any]]:
-    """What each of several texts gives to train and val, in tokens; empty where there is one text.
+    """What each of several texts gives to train and val: files that have any, documents, tokens; empty for one text.
 
     `names` are what the texts are called, in order. What `data.val_path` names is a text by itself.
     """
@@ -36,13 +36,13 @@ def text_facts(data: Dataset, names: Sequence[str]) -> list[dict[str, Any]]:
     if len(begins) == 1:
         return []
     if data.manifest["split"] == "data.val_path":  # its files come last
-        begins.append(int(np.flatnonzero(train + val > 0)[np.flatnonzero(val[train + val > 0])[0]]))
+        begins.append(int(np.flatnonzero(np.append(val, 1))[0]))
         names.append("data.val_path")
     ends = [*begins[1:], len(data.files)]
     return [
         {
             "name": name,
-            "files": end - begin,
+            "files": int(np.count_nonzero((train + val)[begin:end])),
             "documents": int(documents[begin:end].sum()),
             "train": int(train[begin:end].sum()),
             "val": int(val[begin:end].sum()),
