@@ -1,56 +1,71 @@
 """What the header of a table says of a number in one of its rows; knows no kinds of numbers, only words for them."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from gptforge.data.clean.personal.view import View
 
-_SEPARATORS = "\t|;,"
+SEPARATORS = "\t|;,"
 _RULE = re.compile(r"[\s|:+=-]+")  # |---|---|
-_REACH = 500  # characters on each side in which a row begins and ends: what is longer is no table for people
+_NO_HEADER = re.compile(r"[\d<]")  # a number, or a finding in its place
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A line up to character `end`, and where the sign that separates its fields stands."""
+
+    start: int
+    end: int
+    separator: str
+    places: list[int]
 
 
 class Columns:
-    """The tables of one text. A header is the nearest line above without digits and with as many separators.
+    """The tables of one text. A header is the nearest line above without numbers and with as many separators.
 
     Lines are walked once, from a row up to its header or to a line that belongs to no table of its form.
     """
 
     def __init__(self, view: View) -> None:
         self._text = view.text
-        self._headers: dict[tuple[int, str], str] = {}  # a line's start and the separator, its table's header
+        self._row = _Row(0, -1, "", [])  # the last one asked for: most often the next number is in it too
+        self._headers: dict[tuple[int, str], str] = {}  # a row's start and its separator, its table's header
 
     def said(self, at: int, hint: Callable[[str], int]) -> int:
         """What `hint` finds in the title of the column in which character `at` stands; 0 outside tables."""
-        low = self._text.rfind("\n", max(0, at - _REACH), at) + 1
-        high = self._text.find("\n", at, at + _REACH)
-        if (not low and at > _REACH) or (high < 0 and at + _REACH < len(self._text)):
+        if not self._row.start <= at <= self._row.end:
+            self._row = self._row_at(at)
+        row = self._row
+        header = self._header(row) if row.separator else ""
+        if not header:
             return 0
-        row = self._text[low : high if high >= 0 else len(self._text)]
-        separator = next((sign for sign in _SEPARATORS if sign in row), None)
-        if separator is None:
-            return 0
-        titles = self._header(low, row, separator).split(separator)
-        column = row.count(separator, 0, at - low)
-        return hint(titles[column].strip(" \"'*`")) if column < len(titles) else 0
+        return hint(header.split(row.separator)[bisect_left(row.places, at)].strip(" \"'*`"))
 
-    def _header(self, low: int, row: str, separator: str) -> str:
-        """The header above the row that begins at `low`; empty when there is none."""
-        if (known := self._headers.get((low, separator))) is not None:
-            return known
-        fields, walked, header = row.count(separator), [(low, separator)], ""
-        while low > 0:
+    def _row_at(self, at: int) -> _Row:
+        low = self._text.rfind("\n", 0, at) + 1
+        high = self._text.find("\n", at)
+        high = high if high >= 0 else len(self._text)
+        line = self._text[low:high]
+        separator = next((sign for sign in SEPARATORS if sign in line), "")
+        return _Row(low, high, separator, [low + n for n, sign in enumerate(line) if sign == separator])
+
+    def _header(self, row: _Row) -> str:
+        """The header above a row; empty when there is none."""
+        low, walked, header = row.start, [], ""
+        while (known := self._headers.get((low, row.separator))) is None:
+            walked.append((low, row.separator))
+            if not low:
+                break
             above = self._text.rfind("\n", 0, low - 1) + 1
-            if (known := self._headers.get((above, separator))) is not None:
-                header = known
-                break
             line = self._text[above : low - 1]
-            if line.count(separator) != fields or len(line) > 2 * _REACH:
+            if line.count(row.separator) != len(row.places):
                 break
-            if not re.search(r"\d", line) and not _RULE.fullmatch(line):
+            if not _NO_HEADER.search(line) and not _RULE.fullmatch(line):
                 header = line
                 break
             low = above
-            walked.append((above, separator))
+        header = known or header
         self._headers.update(dict.fromkeys(walked, header))
         return header

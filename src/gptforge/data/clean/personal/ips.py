@@ -19,7 +19,7 @@ _KNOWN_RESOLVERS = frozenset(("1.1.1.1", "1.0.0.1", "8.8.8.8", "8.8.4.4", "9.9.9
 
 # No address: the rest of a name, a requirement (>= 1.2.3.4), a section, a product with its version (Chrome/115.0.0.1)
 _NOT_AFTER = re.compile(r"[A-Za-z]-\Z|[<>=~!^]=\s?\Z|~>\s?\Z|§\s?\Z|(?:^|[\s\"'(;])[A-Z][A-Za-z]+/\Z", re.MULTILINE)
-_NAMED = re.compile(r"(?:(?<![A-Za-z])ip|IP)\Z")
+_LETTER = re.compile(r"[A-Za-z]\Z(?<!IP)(?<![^A-Za-z]ip)(?<!^ip)")  # v1.2.3.4, but not IP10.1.2.3
 _VERSION_FOLLOWS = re.compile(
     r"\s?\(?(?:build|rev|release|patch)[ :.]{0,2}\d|\s?\(build|[ -]?(?:alpha|beta|rc\d)(?![a-z])|\s?版|\s?及?以上|"
     r"\s?(?:or|and|及|或) ?(?:later|newer|higher|above|更高)|</version>",
@@ -27,8 +27,9 @@ _VERSION_FOLLOWS = re.compile(
 )
 _HEADING_FOLLOWS = re.compile(r"[ \t]+[A-Z\u4e00-\u9fff]")
 _LINE_BEGINS = re.compile(r"(?:^|\n)[ \t>#*|]*\Z")
+_FROM = re.compile(r"(?<![A-Za-z])from \Z", re.IGNORECASE)
 _CONNECTED_BEFORE = re.compile(r"(?:://|@)\[?\Z")
-_CONNECTED_AFTER = re.compile(r":\d{2,5}(?!\d)| - (?:-|[\w.-]+) \[")
+_CONNECTED_AFTER = re.compile(r":(?:\d{2,5}(?!\d)|[/~])| - (?:-|[\w.-]+) \[")
 
 _COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:")
 _HEX = "0123456789abcdefABCDEF:."
@@ -54,12 +55,15 @@ def _is_ipv4(view: View, start: int, end: int) -> bool:
     except ValueError:
         return False
     parts = address.packed
-    if parts[0] in (0, 127) or parts[0] >= 224 or _is_network(view.text, end, address):
+    network = parts.endswith(b"\0\0") or _is_network(view.text, end, address)
+    if parts[0] in (0, 127) or parts[0] >= 224 or network:
         return False
     near = view.text[max(0, start - 24) : start]
-    if near[-1:].isascii() and near[-1:].isalpha() and not _NAMED.search(near) or _NOT_AFTER.search(near):
+    if _LETTER.search(near) or _NOT_AFTER.search(near):
         return False
     hint = words.nearest(view.before(start), words.IP, words.VERSION) or _said_of_last(view, start)
+    if hint > 0 and _FROM.search(near):  # upgraded to 23.1.2.3 from 22.4.5.6
+        return not (_like_version(parts) and words.VERSIONED.search(view.before(start)))
     if hint or _VERSION_FOLLOWS.match(view.text, end):
         return hint > 0
     titled = _HEADING_FOLLOWS.match(view.text, end) is not None

@@ -14,8 +14,9 @@ from gptforge.data.clean.personal.identities import bounded as bounded_by
 from gptforge.data.clean.personal.numbering import starts
 from gptforge.data.clean.personal.view import View
 
-# What may not follow: letters and digits but those of an extension (x12, ext12), or a sign that goes on with digits
-_RIGHT = rb"(?![0A_]|a(?!0{1,6}(?![0Aa_])|aa\.?0{1,6}(?![0Aa_]))|[-.]0|\+0)"
+# What may not follow: letters and digits but those of an extension (x12, ext12), a sign that goes on with digits, the
+# suffix of a part (-A) or of a file (.pdf)
+_RIGHT = rb"(?![0A_]|a(?!0{1,6}(?![0Aa_])|aa\.?0{1,6}(?![0Aa_]))|[-.]0|\+0|-A(?!a)|\.a{2,4}0?(?![0Aa]))"
 _NAME_BEFORE = re.compile(r"(?<![A-Za-zÀ-ÿ])[A-ZÀ-Þ][a-zß-ÿ]{2,}[:,]? ?\(?\Z")
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _FIELD_ENDS = re.compile(r"[\"']?(?:[:;|,\t\n]|\Z)")
@@ -84,6 +85,7 @@ SURE = (
     Layout(bounded(rb"000[-/]000\.0000|000[./]000-0000"), _NANP),
     # Countries whose area codes begin with 0: Britain, Japan, Korea, Taiwan, Australia, Germany ...
     Layout(bounded(rb"00{1,4}-0{2,4}-0{3,4}"), starts("0[1-9]", 10, 11)),
+    Layout(bounded(rb"00{1,3}\(0{2,4}\)0{4}"), starts("0[1-9]", 10, 10)),
     Layout(bounded(rb"0000-0{3,4}-0{4}"), numbering.ID_MOBILE.fullmatch),
     Layout(bounded(rb"\(00{1,4}\)[ -]?0{2,4}[- ]?0{3,6}|\(00{1,4}\) 0{2,4} 0{2,4} 0{2,4}"), starts("0[1-9]", 9, 12)),
     Layout(bounded(rb"00{2,4}-0{5,8}"), starts("0[1-9]", 10, 12)),

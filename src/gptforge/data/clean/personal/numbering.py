@@ -44,15 +44,15 @@ def placeholder(digits: str) -> bool:
 
 
 def in_pairs(digits: str) -> bool:
-    """A number written in pairs, rather than a sequence such as 01 02 03 04 05 or a lottery's: they only rise, to 60."""
+    """A number written in pairs, rather than a sequence such as 01 02 03 04 05 or a lottery's, which rises up to 60."""
     numbers = [int(digits[i : i + 2]) for i in range(len(digits) % 2, len(digits), 2)]
     steps = {b - a for a, b in pairwise(numbers)}
     return digits[:2] != "00" and len(steps) > 1 and (min(steps) <= 0 or max(numbers) > 60)
 
 
 def bare_mobile(digits: str) -> bool:
-    """A Chinese mobile number, rather than a size in bytes: a multiple of a mebibyte."""
-    return CN_MOBILE.fullmatch(digits) is not None and int(digits) % (1 << 20) != 0
+    """A Chinese mobile number, rather than an amount or a size in bytes: a multiple of a million or a mebibyte."""
+    return CN_MOBILE.fullmatch(digits) is not None and int(digits) % (1 << 20) != 0 and not digits.endswith("000000")
 
 
 def with_86(digits: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from gptforge.data.clean.personal import layouts, numbering, words
-from gptforge.data.clean.personal.columns import Columns
+from gptforge.data.clean.personal.columns import SEPARATORS, Columns
 from gptforge.data.clean.personal.layouts import Layout
 from gptforge.data.clean.personal.view import Span, View, apart
 
@@ -19,11 +19,12 @@ _DOUBLE_ZERO = re.compile(
     r"(?P<found>[1-689][0-9 ().-]{8,30})"
 )
 _EXTENSION = re.compile(
-    r"(?:,? ?(?:x|ext\.?|extension|转|分机号?|內線|内线|durchwahl|apparat|poste|#):? ?\d{1,6}|-\d{1,6})(?![0-9A-Za-z_-])",
+    r"(?:,? ?(?:x|ext\.?|extension|转|分机号?|[內内]线|durchwahl|poste|#):? ?\d{1,6}|-\d{1,6})(?![0-9A-Za-z_-])",
     re.IGNORECASE,
 )
 _UNIT = re.compile(
-    r" ?(?:bytes?|[kMGT]?B|[nmµ]?s|rows?|items?|times|people|clicks|元|次|个(?!人)|人|年|条|行|字节|美元|万|亿)(?![A-Za-z])"
+    r" ?(?:bytes?|[kMGT]?B|[nmµ]?s|rows?|items?|times|people|clicks|[美日欧港]?元|次|个(?!人)|人|年|条|行|字节|股|份|"
+    r"吨|公里|万|亿)(?![A-Za-z])"
 )
 _IN_SUM = re.compile(r"(?:[#=$¥€£&%@^*\\~+-]|(?<!\d)/)\s?\Z|[$¥€£]\d*\Z")
 _PRICE = re.compile(r"[$¥€£]\s?\Z")
@@ -40,6 +41,8 @@ _THOUSANDS = re.compile(r"[1-4]\d{0,2}(?: \d{3})+|\d{1,2}(?: \d{3})+")
 _POSITION = re.compile(r"\(?\d{1,3}\.\d+ ?[+-]\d{1,3}\.\d")  # ISO 6709: +40.7127-074.0060/
 _SAID = layouts.bounded(rb"\(?0++\)?(?:[ .\-/]{1,3}\(?0{2,}+\)?|(?<=\))0{2,}+){0,5}")
 _ROUND = re.compile(r"(?:\d*0 )+\d*0")  # amounts rather than a number's groups
+_SENTENCE = re.compile(rb"[^0\n<>]*[Aa][^0\n<>]*")  # between numbers of one form: not the blanks of a table
+_GOES_ON = (b"0", b"A", b"a", b"_")
 _LIST = 48  # characters back to the number before in a list
 
 
@@ -69,18 +72,23 @@ class _Place:
         view, form = self.view, self.view.shape[start:end]
         for _ in range(4):
             yield view.before(start)
-            low = max(0, start - _LIST)
-            if last := words.LIST.search(view.text, low, start):
-                start = last.start()
-                continue
-            start, known = view.shape.rfind(form, low, start), start
-            between = view.shape[start + len(form) : known]
-            if (
-                start < 0
-                or re.search(rb"[0\n<>]", between)
-                or view.shape[start - 1 : start] in (b"0", b"A", b"a", b"_")
-            ):
-                return
+            last = _before_joint(view, start)
+            if last < 0:
+                last = view.shape.rfind(form, max(0, start - _LIST), start)
+                between = view.shape[last + len(form) : start]
+                if last < 0 or not _SENTENCE.fullmatch(between) or view.shape[last - 1 : last] in _GOES_ON:
+                    return
+            start = last
+
+
+def _before_joint(view: View, start: int) -> int:
+    """Where the number begins that is joined to one by a comma or by "or"; -1 when there is none."""
+    joint = words.JOINT.search(view.text, max(0, start - 20), start)
+    if joint is None or view.shape[joint.start() - 1 : joint.start()] != b"0":
+        return -1
+    window = view.shape[max(0, joint.start() - _LIST // 2) : joint.start()]
+    number = window[len(window.rstrip(b"0 ().-/+")) :].lstrip(b" ).-/")
+    return joint.start() - len(number)
 
 
 def _title(title: str) -> int:
@@ -90,16 +98,22 @@ def _title(title: str) -> int:
 
 
 def find(view: View) -> Iterator[Span]:
-    """Spans of numbers: those that are sure first, then those that need to stand alone."""
+    """Spans of numbers: those that are sure first, then those that need to stand alone.
+
+    A number with a comma (in ", ext. 5") hides that its line has as many fields as the others: without it, look again.
+    """
     regions = list(view.number_regions())
     if not regions:
         return
     likely = [region for region in regions if layouts.ANY.search(view.shape, *region)]
     place = _Place(view)
     sure = list(apart(chain(_international(view), _in_layouts(place, likely, layouts.SURE), _said(place, regions))))
-    yield from sure
-    rest = _Place(view.without(sorted((start, end) for _, start, end in sure)))
-    yield from apart(chain(_double_zero(rest), _in_layouts(rest, likely, layouts.ALONE, alone=True)))
+    rest = view.without(sorted((start, end) for _, start, end in sure))
+    place = _Place(rest)
+    others = list(apart(chain(_double_zero(place), _in_layouts(place, likely, layouts.ALONE, alone=True))))
+    yield from chain(sure, others)
+    if any(sign in view.text[start:end] for _, start, end in chain(sure, others) for sign in SEPARATORS):
+        yield from find(rest.without(sorted((start, end) for _, start, end in others)))
 
 
 def _in_layouts(
@@ -132,6 +146,8 @@ def _may_be(place: _Place, start: int, end: int, layout: Layout) -> bool:
         return False
     if not layout.bare:
         written = view.text[start:end]
+        if words.NUMBERED.search(before):
+            return False
         return not before.endswith("/") and not _PRICE.search(before) and not _ROUND.fullmatch(written)
     if _UNIT.match(view.text, end) or _IN_SUM.search(before):
         return False
@@ -217,9 +233,8 @@ def _said(place: _Place, regions: list[tuple[int, int]]) -> Iterator[Span]:
             if not _may_be_said(view.text[start:end]):
                 continue
             hint = place.hint(start, end)
-            if hint > 0 or _called(place, start, end):
-                if end := _with_extension(view, end):
-                    yield "phone", start, end
+            if (hint > 0 or _called(place, start, end)) and (end := _with_extension(view, end)):
+                yield "phone", start, end
 
 
 def _may_be_said(written: str) -> bool:

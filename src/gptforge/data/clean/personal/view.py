@@ -23,10 +23,10 @@ _DIGITS = re.compile(rb"0[0 ().+/-]{5,}")
 
 # Tags between a word and its number: those of pages say nothing by their names, those of records do (<phone>)
 _TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]*)((?:\s[^<>]*)?)/?>")
-_OF_PAGES = frozenset(
-    "a abbr address article b bdi body br cell center code col dd div dl dt em font footer h1 h2 h3 h4 h5 h6 header i "
-    "kbd label li main mark nav nobr ol option p pre q s section small span strong sub sup table tbody td th thead tr "
-    "tt u ul".split()
+_OF_PAGES = re.compile(  # elements of HTML
+    r"a|abbr|address|article|b|bdi|body|br|cell|center|code|col|dd|div|dl|dt|em|font|footer|h[1-6]|header|i|kbd|label|li|"
+    r"main|mark|nav|nobr|ol|option|p|pre|q|s|section|small|span|strong|sub|sup|table|tbody|td|th|thead|tr|tt|ul?",
+    re.IGNORECASE,
 )
 _NAMING = re.compile(r"(?:class|id|name|itemprop|data-\w+)=[\"']?([\w -]{2,40})")
 
@@ -78,10 +78,10 @@ class View:
     def _said_by(self, tag: re.Match[str], start: int) -> str:
         """The words of a tag before an index. One in capitals is a stand-in such as <PHONE> unless it is closed."""
         closing, name, attributes = tag.groups()
-        if name.isupper() and len(name) > 1 and not closing and not attributes:
-            if f"</{name}>" not in self.text[start : start + 64]:
-                return tag[0]
-        if closing or name.lower() in _OF_PAGES:
+        stands_in = name.isupper() and len(name) > 1 and not closing and not attributes
+        if stands_in and f"</{name}>" not in self.text[start : start + 64]:
+            return tag[0]
+        if closing or _OF_PAGES.fullmatch(name):
             naming = _NAMING.search(attributes)
             return f" {naming[1]} " if naming else " "
         return f" {name} "
