@@ -1,6 +1,7 @@
 """Personal data: what is found, what is not, and that nothing but linear time is spent on it."""
 
 import datetime
+import ipaddress
 import itertools
 import random
 import re
@@ -18,8 +19,17 @@ from hypothesis import strategies as st
 from gptforge import assets
 from gptforge.data.clean.personal import KINDS, Finding, mask, scan
 
-MARKED = re.compile(r"⟦(\w+):(.*?)⟧")  # ⟦kind:text⟧ in personal.txt
-EXAMPLES = Path(__file__).with_name("personal.txt").read_text(encoding="utf-8").splitlines()
+MARKED = re.compile(r"⟦(\w+):(.*?)⟧")  # ⟦kind:text⟧ in the files of examples
+FILES = ("personal.txt", "personal_phones.txt", "personal_ips.txt", "personal_mixed.txt")
+
+
+def examples(name: str) -> list[str]:
+    """One a line; backslash n and t are a line's end and a tab."""
+    text = Path(__file__).with_name(name).read_text(encoding="utf-8")
+    return [line.replace(r"\n", "\n").replace(r"\t", "\t") for line in text.splitlines()]
+
+
+EXAMPLES = [line for name in FILES for line in examples(name)]
 
 
 def unmarked(line: str) -> tuple[str, list[tuple[str, str, int]]]:
@@ -197,6 +207,87 @@ def test_published_numbers() -> None:
     assert found("4111111111111111 and 378282246310005")[1] == ("credit_card", "378282246310005")
     assert found("national insurance number QQ 12 34 56 C") == [("uk_nino", "QQ 12 34 56 C")]
     assert found("QQ 12 34 56 C") == []
+
+
+# Telephone numbers --------------------------------------------------------------
+
+FORMS_OF_TEN = ("({}) {}-{}", "{}-{}-{}", "{}.{}.{}", "{}-{}.{}", "{}/{}-{}", "{} {}-{}", "1-{}-{}-{}", "+1 {} {} {}")
+AREAS, EXCHANGES = st.from_regex(r"[2-9][0-8][0-9]", fullmatch=True), st.from_regex(r"[2-9][0-9]{2}", fullmatch=True)
+
+
+@given(st.sampled_from(FORMS_OF_TEN), AREAS, EXCHANGES, digits(4), AROUND)
+def test_north_american_numbers(form: str, area: str, exchange: str, line: str, words: str) -> None:
+    number = form.format(area, exchange, line)
+    expected = [] if len({*area, *exchange, *line}) == 1 else [("phone", number)]
+    assert found(f"{words} {number} {words}") == expected
+    if "(" not in form:
+        assert found(f"{words} {form.format(area, '1' + exchange[1:], line)} {words}") == []
+
+
+@given(st.lists(st.integers(1, 60), min_size=4, max_size=4, unique=True), st.integers(1, 5))
+def test_a_french_number_is_none_of_a_lottery(pairs: list[int], first: int) -> None:
+    """Numbers that rise as those drawn do are none; turned round they are one, unless their steps are all alike."""
+    drawn = sorted({first, *pairs})
+    if len(drawn) < 5 or drawn[0] > 9 or len({b - a for a, b in itertools.pairwise(drawn)}) == 1:
+        return
+    written = " ".join(f"{n:02d}" for n in drawn)
+    turned = f"{drawn[0]:02d} " + " ".join(f"{n:02d}" for n in reversed(drawn[1:]))
+    assert found(f"Résultat : {written}") == []
+    assert found(f"Résultat : {turned}") == [("phone", turned)] or len({*drawn[1:]}) < 4
+    assert found(f"Tél. {written}") == [("phone", written)]
+
+
+def test_the_title_of_a_column_says_what_its_numbers_are() -> None:
+    rows = [f"{n},Ann,60855501{n:02d},60855502{n:02d}" for n in range(30)]
+    table = "\n".join(["id,name,phone,order_id", *rows])
+    assert found(table) == [("phone", f"60855501{n:02d}") for n in range(30)]
+    assert found("\n".join(rows)) == []  # no header
+    assert found("id,name,phone\n" + "\n".join(rows)) == []  # of another table
+    assert found(table.replace(",", "\t")) == found(table.replace(",", ";")) == found(table)
+    assert found("| who | mobile |\n|---|---|\n| Ann | 6085550101 |") == [("phone", "6085550101")]
+    assert found("mobile,who\n6085550101,Ann\n\n6085550102,Bob") == [("phone", "6085550101")]
+    assert found("mobile,tel\n6085550101,608-555-0102, ext. 5\n6085550103,1")[0] == ("phone", "6085550101")
+
+
+def test_tags_say_what_their_numbers_are_but_stand_ins_do_not() -> None:
+    for tag in ("phone", "ns:mobile", "PhoneNumber", "PHONE"):
+        assert found(f"<{tag}>6085550101</{tag}>") == [("phone", "6085550101")]
+    assert found("<td>Tel</td>\n<td>6085550101</td>") == [("phone", "6085550101")]
+    assert found("<PHONE>6085550101") == found("<order>6085550101</order>") == found("<td>6085550101</td>") == []
+
+
+def test_a_list_goes_on() -> None:
+    """What is said before the first is said of those behind it, until other words come."""
+    numbers = ["6085550101", "6085550102", "6085550103"]
+    expected = [("phone", number) for number in numbers]
+    assert found("phone " + ", ".join(numbers)) == found("call " + " or ".join(numbers)) == expected
+    assert found("phone 6085550101, order 6085550102") == expected[:1]
+    assert found("part 608-555-0101 replaces 608-555-0102") == []
+    assert found("phone 608-555-0101 replaces 608-555-0102")[1] == ("phone", "608-555-0102")
+
+
+# IP addresses -------------------------------------------------------------------
+
+
+@given(st.integers(1, 40), st.integers(0, 60), st.integers(0, 60), st.integers(1, 254))
+def test_small_numbers_need_a_word(a: int, b: int, c: int, d: int) -> None:
+    """Four numbers as small as a version's are an address only where something says so."""
+    number = f"{a}.{b}.{c}.{d}"
+    resolvers = "1.1.1.1", "1.0.0.1", "8.8.8.8", "8.8.4.4", "9.9.9.9", "4.2.2.1", "4.2.2.2"
+    if a == 10 or b == c == 0 or c == d == 0 or number in resolvers:
+        return
+    assert found(f"Wersja {number} działa") == found(f"we run libfoo {number} here") == []
+    for text in ("ip {}", "http://{}/a", "root@{}", "IP{}，", "<ip>{}</ip>", "Peer: {}:8080", "来自{}的请求"):
+        assert found(text.format(number)) == [("ip", number)]
+
+
+@given(
+    st.ip_addresses(v=6, network="2000::/4"), st.sampled_from(("{}", "ip6:{} -all", "IP：{}，", "[{}]:443", "{}%eth0"))
+)
+def test_addresses_of_version_6(address: ipaddress.IPv6Address, text: str) -> None:
+    written = address.exploded
+    assert found(text.format(written)) == [("ip", written)]
+    assert found(f"tcp6 0 0 {written}:443 LISTEN") == [("ip", written)]
 
 
 # Secrets ------------------------------------------------------------------------
@@ -391,6 +482,8 @@ HOSTILE = (
         "a",
         "A",
     ),
+    *("5551234567, ", "6085550101 or ", "a,13800138000\n", "phone,1\n", " | 6085550101 | ", "12.34.56.78 and ", "<b>"),
+    *("<a>1234567", "<A>12345678", "2001:db8::1 ", "1[.]2[.]3[.]4 "),
     *(":", "a:", "2001:", "1.2.3.4.", "10.1.2.3 ", "://", "://a:", "x://a:bbbb", "=", "=1", "password=", "password=a1"),
     *('password="a1', "sk-", "sk-1a", "eyJ", "eyJaaaaaaaaaaaaaaaaaaa.", "-----BEGIN " + "PRIVATE KEY-----", "bearer "),
     *(

@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from gptforge.data.clean.personal import addresses, credentials, identities, phones
+from gptforge.data.clean.personal import credentials, emails, identities, ips, phones
 from gptforge.data.clean.personal.view import View
 
 KINDS = (
@@ -17,7 +17,7 @@ KINDS = (
 )
 
 # In this order: each looks at a text without what those before it have found, so that the most specific wins.
-_DETECTORS = (credentials.find, addresses.emails, identities.find, addresses.ips, phones.find)
+_DETECTORS = (credentials.find, emails.find, identities.find, ips.find, phones.find)
 
 _REACH = 1024  # characters around a masked finding in which another may appear
 _MARGIN = 64  # characters at the cut ends of such a window in which one is not believed

@@ -1,186 +1,157 @@
-"""Finds telephone numbers; knows how countries write them, and no subscriber.
+"""Finds telephone numbers; knows no subscriber, and leaves to others how countries write and number them.
 
 A number with its country's code, or in a layout that only telephone numbers have, counts by itself; one in a layout
 that other numbers share counts when no number stands next to it, and a mere run of digits after a word that says so.
 """
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import chain, pairwise
+from collections.abc import Iterator
+from itertools import chain
 
-from gptforge.data.clean.personal import words
-from gptforge.data.clean.personal.identities import any_of, bounded
+from gptforge.data.clean.personal import layouts, numbering, words
+from gptforge.data.clean.personal.columns import SEPARATORS, Columns
+from gptforge.data.clean.personal.layouts import Layout
 from gptforge.data.clean.personal.view import Span, View, apart
 
-# ITU-T E.164: the codes of countries and networks, and how many digits follow where that is fixed
-_COUNTRY = re.compile(
-    r"1|7|2(?:0|7|1[12368]|[2-5]\d|6\d|9[01789])|3(?:[0-469]|5\d|7[0-8]|8[0-35-79])|4(?:[013-9]|2[013])|"
-    r"5(?:[1-8]|0\d|9\d)|6(?:[0-6]|7[02-9]|8[0-35-9]|9[0-2])|8(?:[1246]|0[08]|5[02356]|7[08]|8[0-368])|"
-    r"9(?:[0-58]|6[0-8]|7[0-79]|9[2-68])"
-)
-_LENGTHS = {
-    **{"1": (10, 10), "7": (10, 10), "20": (8, 10), "27": (9, 9), "30": (10, 10), "31": (9, 9), "32": (8, 9)},
-    **{"33": (9, 9), "34": (9, 9), "36": (8, 9), "39": (8, 11), "41": (9, 9), "43": (7, 12), "44": (9, 10)},
-    **{"45": (8, 8), "46": (7, 10), "47": (8, 8), "48": (9, 9), "49": (7, 12), "52": (10, 11), "54": (10, 11)},
-    **{"55": (10, 11), "60": (8, 10), "61": (9, 9), "62": (8, 12), "63": (9, 10), "64": (8, 10), "65": (8, 8)},
-    **{"66": (8, 9), "81": (9, 10), "82": (8, 10), "84": (9, 10), "86": (9, 11), "90": (10, 10), "91": (10, 10)},
-    **{"351": (9, 9), "353": (7, 9), "358": (6, 11), "420": (9, 9), "852": (8, 8), "853": (8, 8), "886": (8, 9)},
-    **{"971": (8, 9), "972": (8, 9)},
-}
-_ANY_LENGTH = (7, 12)
-
 _INTERNATIONAL = re.compile(rb"\+(?<![0Aa_+]\+)(?P<found>\(?0[0 ().\-/]{6,30})")
-_DOUBLE_ZERO = re.compile(r"00(?<![0-9A-Za-z_]00)(?<![0-9][-.]00)(?<!\+00)(?P<found>[1-689][0-9 ().-]{8,30})")
-_EXTENSION = re.compile(r"(?:,? ?(?:x|ext\.?|extension|转|分机) ?\d{1,6}|-\d{1,6})(?![0-9A-Za-z_-])", re.IGNORECASE)
+_DOUBLE_ZERO = re.compile(
+    r"0(?:0(?<![0-9A-Za-z_]00)(?<![0-9][-.,:]00)(?<!\+00)[ -]?|11(?<![0-9A-Za-z_]011)(?<![0-9][-.,:]011) )"
+    r"(?P<found>[1-689][0-9 ().-]{8,30})"
+)
+_EXTENSION = re.compile(
+    r"(?:,? ?(?:x|ext\.?|extension|转|分机号?|[內内]线|durchwahl|poste|#):? ?\d{1,6}|-\d{1,6})(?![0-9A-Za-z_-])",
+    re.IGNORECASE,
+)
 _UNIT = re.compile(
-    r" ?(?:bytes?|[kMGT]?B|[nmµ]?s|rows?|items?|times|people|元|次|个(?!人)|人|年|条|行|字节|美元|万|亿)(?![A-Za-z])"
+    r" ?(?:bytes?|[kMGT]?B|[nmµ]?s|rows?|items?|times|people|clicks|[美日欧港]?元|次|个(?!人)|人|年|条|行|字节|股|份|"
+    r"吨|公里|万|亿)(?![A-Za-z])"
 )
 _IN_SUM = re.compile(r"(?:[#=$¥€£&%@^*\\~+-]|(?<!\d)/)\s?\Z|[$¥€£]\d*\Z")
+_PRICE = re.compile(r"[$¥€£]\s?\Z")
 _IN_CODE = re.compile(
     r"(?:[0-9_\])\"'.]|[=,] )[(\[]\Z|[A-Za-z]\[\Z|[`\[{]\s*\Z|[\"']\s*:\s*\Z|[\])\"'],\s*\Z|"
     r"(?<!\d)(?!1\d{10}\D)\d+,\s*\Z|\d{12} \Z"
 )
 _NUMBER_BEFORE, _NUMBER_AFTER = re.compile(rb"0[ \t]{1,3}\Z"), re.compile(rb"[ \t]{1,3}[0.+(-]?0")
-_CN_MOBILE = re.compile(r"1(?:3\d|4[014-9]|5[0-35-9]|6[2567]|7[0-8]|8\d|9[0-35-9])\d{8}")
-_CN_AREA = re.compile(r"(?:010|02[0-5789])[2-8]\d{7}|0[3-9]\d\d[2-8]\d{6,7}")
 _DATE = re.compile(
     r"(?:(?:19|20)\d\d[-./ ]\d\d?(?:[-./ ]\d\d?)?|\d\d?[-./]\d\d?[-./](?:19|20)\d\d|"
     r"(?:19|20)\d\d[-/ ](?:19|20)\d\d)(?!\d)"
 )
+_THOUSANDS = re.compile(r"[1-4]\d{0,2}(?: \d{3})+|\d{1,2}(?: \d{3})+")
+_POSITION = re.compile(r"\(?\d{1,3}\.\d+ ?[+-]\d{1,3}\.\d")  # ISO 6709: +40.7127-074.0060/
+_SAID = layouts.bounded(rb"\(?0++\)?(?:[ .\-/]{1,3}\(?0{2,}+\)?|(?<=\))0{2,}+){0,5}")
+_ROUND = re.compile(r"(?:\d*0 )+\d*0")  # amounts rather than a number's groups
+_SENTENCE = re.compile(rb"[^0\n<>]*[Aa][^0\n<>]*")  # between numbers of one form: not the blanks of a table
+_GOES_ON = (b"0", b"A", b"a", b"_")
+_LIST = 48  # characters back to the number before in a list
 
 
-# What may not follow: letters and digits but those of an extension (x12, ext12), or a sign that goes on with digits
-_RIGHT = rb"(?![0A_]|a(?!0{1,6}(?![0Aa_])|aa\.?0{1,6}(?![0Aa_]))|[-.]0|\+0)"
+class _Place:
+    """Where numbers are looked for: a view, and what words and titles of columns say of a number in it."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self._columns = Columns(view)
+
+    def hint(self, start: int, end: int) -> int:
+        """1 when something says that this is a telephone number, -1 that it is another, 0 when nothing does."""
+        for before in self._said_before(start, end):
+            if hint := words.nearest(before, words.PHONE, words.OTHER_FOR_PHONES):
+                return hint
+        return self._columns.said(start, _title)
+
+    def called(self, start: int, end: int) -> bool:
+        """Whether a word such as "call" stands before it, nearer than one that says it is another number."""
+        for before in self._said_before(start, end):
+            if hint := words.nearest(before, words.CALL, words.OTHER_FOR_PHONES):
+                return hint > 0
+        return False
+
+    def _said_before(self, start: int, end: int) -> Iterator[str]:
+        """What stands before a number, and before those that it follows in a list or with others of its form."""
+        view, form = self.view, self.view.shape[start:end]
+        for _ in range(4):
+            yield view.before(start)
+            last = _before_joint(view, start)
+            if last < 0:
+                last = view.shape.rfind(form, max(0, start - _LIST), start)
+                between = view.shape[last + len(form) : start]
+                if last < 0 or not _SENTENCE.fullmatch(between) or view.shape[last - 1 : last] in _GOES_ON:
+                    return
+            start = last
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """A way to write numbers that a country has; `check` gets the digits alone."""
-
-    pattern: re.Pattern[bytes]
-    check: Callable[[str], object]
-    bare: bool = False  # a mere run of digits: no unit behind it, no sign of a sum or a path before it
-
-
-def _bounded(layout: bytes) -> re.Pattern[bytes]:
-    return bounded(layout, _RIGHT)
+def _before_joint(view: View, start: int) -> int:
+    """Where the number begins that is joined to one by a comma or by "or"; -1 when there is none."""
+    joint = words.JOINT.search(view.text, max(0, start - 20), start)
+    if joint is None or view.shape[joint.start() - 1 : joint.start()] != b"0":
+        return -1
+    window = view.shape[max(0, joint.start() - _LIST // 2) : joint.start()]
+    number = window[len(window.rstrip(b"0 ().-/+")) :].lstrip(b" ).-/")
+    return joint.start() - len(number)
 
 
-def _starts(prefixes: str, low: int, high: int) -> Callable[[str], object]:
-    """A check: what the digits begin with (a regular expression) and how many there are."""
-    pattern = re.compile(prefixes)
-    return lambda digits: low <= len(digits) <= high and pattern.match(digits)
-
-
-def _pairs(digits: str) -> bool:
-    """A French number, rather than a sequence such as 01 02 03 04 05."""
-    numbers = [int(digits[i : i + 2]) for i in range(0, 10, 2)]
-    return digits[1] != "0" and len({b - a for a, b in pairwise(numbers)}) > 1
-
-
-def _bare_mobile(digits: str) -> bool:
-    """A Chinese mobile number, rather than a size in bytes: a multiple of a mebibyte."""
-    return _CN_MOBILE.fullmatch(digits) is not None and int(digits) % (1 << 20) != 0
-
-
-def _with_86(digits: str) -> bool:
-    """A Chinese mobile number with its country's code but no +."""
-    return digits.startswith("86") and _CN_MOBILE.fullmatch(digits, 2) is not None
-
-
-def _landline_with_86(digits: str) -> bool:
-    return digits.startswith("86") and _CN_AREA.fullmatch("0" + digits[2:].removeprefix("0")) is not None
-
-
-def _brazilian(digits: str) -> bool:
-    """Area and number, rather than a number and a span of years."""
-    return "0" not in digits[:2] and not (digits[2:4] in ("19", "20") and digits[-4:-2] in ("19", "20"))
-
-
-def _bare_national(digits: str) -> bool:
-    """Ten digits that begin as mobile numbers of France, Taiwan or Australia do, and are no ISBN."""
-    isbn = sum(int(d) * w for d, w in zip(digits, range(10, 0, -1), strict=True)) % 11 == 0
-    return re.match("0[4679]", digits) is not None and not isbn
-
-
-_NANP = _starts(r"1?[2-9]", 10, 11)
-SURE = (
-    Layout(_bounded(rb"(?:\(00\)|00)[ -]?(?:0{11}|000[ -]0000[ -]0000)"), _with_86),
-    Layout(_bounded(rb"(?:\(00\) ?|00-)0{2,4}-(?:0{7,8}|0{3,4}[ -]0{4})"), _landline_with_86),
-    Layout(_bounded(rb"0{11}"), _bare_mobile, bare=True),
-    Layout(_bounded(rb"000-0000-0000|000\.0000\.0000|000-00000000|0000-000-0000|000 0000-0000"), _CN_MOBILE.fullmatch),
-    Layout(_bounded(rb"(?:0[ .-]?)?\(000\)[ -]?000[-. ]?0000|(?:0[-. ])?000-000-0000"), _starts("[1-9]", 10, 11)),
-    Layout(_bounded(rb"(?:0\.)?000\.000\.0000|(?:0[- ])?000 000-0000|0-000-000 0000"), _NANP),
-    Layout(_bounded(rb"(?:0{3,4}-|\(0{3,4}\) ?-?)(?:0{7,8}|0{3,4}[- ]0{4})"), _CN_AREA.fullmatch),
-    Layout(_bounded(rb"(?:0{3,4}-|\(0{3,4}\))0{7,8}-0{1,6}"), _CN_AREA.match),
-    Layout(_bounded(rb"00{1,4}-0{2,4}-0{3,4}"), _starts("0[1-9]", 10, 11)),
-    Layout(_bounded(rb"\(00{1,4}\)[ -]?0{2,4}[- ]?0{3,6}"), _starts("0[1-9]", 9, 11)),
-    Layout(_bounded(rb"00{2,4}-0{5,8}"), _starts("0[1-9]", 10, 12)),
-    Layout(_bounded(rb"00-0{7,8}"), _starts("0[2-8]", 9, 10)),
-    Layout(_bounded(rb"00{2,4}\.0{3}\.0{3,4}"), _starts("0[1-9]", 10, 11)),
-    Layout(_bounded(rb"\(00\) ?0{4,5}-0000"), _starts("[1-9][1-9]", 10, 11)),
-    Layout(_bounded(rb"\(000\) ?0000[- ]?0000"), _starts("85[23]|886", 11, 11)),
-    Layout(_bounded(rb"000-0000-000|0000-000-000|000-0{7}"), _starts("[48]00", 10, 10)),
-    Layout(_bounded(rb"0[ -]?\(?000\)?[ -]?000[ -]00[ -]00"), _starts("8[3-9]", 11, 11)),
-    Layout(_bounded(rb"00(?P<s>[.-])00(?P=s)00(?P=s)00(?P=s)00"), lambda d: d[0] == "0" and _pairs(d)),
-    Layout(_bounded(rb"00{2,4}/ ?0{5,8}"), _starts("0[1-9]", 9, 12)),
-)
-ALONE = (
-    Layout(_bounded(rb"000 000 0000|0 000 000 0000"), _NANP),
-    Layout(_bounded(rb"000 0000 0000|000 0{8}|0{7} 0000|0000 000 0000"), _CN_MOBILE.fullmatch),
-    Layout(_bounded(rb"0{3,4} 0{7,8}|0{3,4} 0{3,4} 0{4}"), _CN_AREA.fullmatch),
-    Layout(_bounded(rb"00{2,4} 0{3,4} 0{3,4}|00{4} 0{5,6}"), _starts("0[1-9]", 10, 11)),
-    Layout(_bounded(rb"00 0{4,5}-0000"), _brazilian),
-    Layout(_bounded(rb"00{2,3} 0{6,8}"), _starts("0[1-9]", 10, 12)),
-    Layout(_bounded(rb"00 0000 0000"), _starts("0[2-9]", 10, 10)),
-    Layout(_bounded(rb"0000 000 000"), _starts("1[38]00|04", 10, 10)),
-    Layout(_bounded(rb"00 00 00 00 00"), lambda d: d[0] == "0" and _pairs(d)),
-    Layout(_bounded(rb"0{11}"), _starts("0[1-9](?!2?3456)", 11, 11), bare=True),
-    Layout(_bounded(rb"0{10}"), _bare_national, bare=True),
-)
-_ANY = any_of(layout.pattern for layout in (*SURE, *ALONE))
-_SAID = _bounded(rb"\(?0++\)?(?:[ .\-/]{1,3}\(?0{2,}+\)?|(?<=\))0{2,}+){0,5}")
+def _title(title: str) -> int:
+    """What the title of a column says of its numbers."""
+    contact = re.fullmatch(r"contact(?:[ _]?(?:no|number))?\.?|联系人?电?话?", title, re.IGNORECASE)
+    return 1 if contact else words.nearest(title, words.PHONE, words.OTHER_FOR_PHONES)
 
 
 def find(view: View) -> Iterator[Span]:
-    """Spans of numbers: those that are sure first, then those that need to stand alone."""
+    """Spans of numbers: those that are sure first, then those that need to stand alone.
+
+    A number with a comma (in ", ext. 5") hides that its line has as many fields as the others: without it, look again.
+    """
     regions = list(view.number_regions())
     if not regions:
         return
-    likely = [region for region in regions if _ANY.search(view.shape, *region)]
-    sure = list(apart(chain(_international(view), _in_layouts(view, likely, SURE), _said(view, regions))))
-    yield from sure
+    likely = [region for region in regions if layouts.ANY.search(view.shape, *region)]
+    place = _Place(view)
+    sure = list(apart(chain(_international(view), _in_layouts(place, likely, layouts.SURE), _said(place, regions))))
     rest = view.without(sorted((start, end) for _, start, end in sure))
-    yield from apart(chain(_double_zero(rest), _in_layouts(rest, likely, ALONE, alone=True)))
+    place = _Place(rest)
+    others = list(apart(chain(_double_zero(place), _in_layouts(place, likely, layouts.ALONE, alone=True))))
+    yield from chain(sure, others)
+    if any(sign in view.text[start:end] for _, start, end in chain(sure, others) for sign in SEPARATORS):
+        yield from find(rest.without(sorted((start, end) for _, start, end in others)))
 
 
 def _in_layouts(
-    view: View, regions: list[tuple[int, int]], layouts: tuple[Layout, ...], alone: bool = False
+    place: _Place, regions: list[tuple[int, int]], wanted: tuple[Layout, ...], alone: bool = False
 ) -> Iterator[Span]:
-    for layout in layouts:
+    view = place.view
+    for layout in wanted:
         for region in regions:
             for match in layout.pattern.finditer(view.shape, *region):
                 start, end = match.span("found")
                 if alone and not _stands_alone(view.shape, start, end):
                     continue
-                if not layout.check(_digits(view.text[start:end])) or not _may_be(view, start, end, layout.bare):
+                digits = _digits(view.text[start:end])
+                if not layout.check(digits) or numbering.placeholder(digits):
+                    continue
+                if not _may_be(place, start, end, layout):
                     continue
                 if end := _with_extension(view, end):
                     yield "phone", start, end
 
 
-def _may_be(view: View, start: int, end: int, bare: bool) -> bool:
+def _may_be(place: _Place, start: int, end: int, layout: Layout) -> bool:
     """Whether what stands around a number does not speak against it."""
+    view = place.view
     before = view.before(start)
-    hint = words.nearest(before, words.PHONE, words.OTHER_FOR_PHONES)
+    hint = place.hint(start, end)
     if hint or words.IN_IDENTIFIER.search(before):
         return hint > 0
-    if not bare:
-        return not before.endswith("/")
+    if not layout.where(view, start, end):
+        return False
+    if not layout.bare:
+        written = view.text[start:end]
+        if words.NUMBERED.search(before):
+            return False
+        return not before.endswith("/") and not _PRICE.search(before) and not _ROUND.fullmatch(written)
     if _UNIT.match(view.text, end) or _IN_SUM.search(before):
         return False
-    return not _IN_CODE.search(before) or re.search(r"[\u4e00-\u9fff]", before + view.text[end : end + 24]) is not None
+    return not _IN_CODE.search(before) or layouts.in_chinese(view, start, end)
 
 
 def _stands_alone(shape: bytes, start: int, end: int) -> bool:
@@ -205,15 +176,19 @@ def _international(view: View) -> Iterator[Span]:
                 yield "phone", match.start() - opened, end
 
 
-def _double_zero(view: View) -> Iterator[Span]:
-    """0049 30 1234567 and 008613800138000."""
+def _double_zero(place: _Place) -> Iterator[Span]:
+    """0049 30 1234567, 00 49 30 1234567 and 008613800138000; 011 49 30 1234567 as North America dials it."""
+    view = place.view
     for match in _DOUBLE_ZERO.finditer(view.text):
         start, end = match.span("found")
         end = _international_end(view.text, start, end)
         if not end or not _stands_alone(view.shape, match.start(), end):
             continue
-        plain = view.text[start:end].isdigit() and not view.text.startswith("861", start)
-        if plain or words.IN_IDENTIFIER.search(view.before(match.start())):
+        plain = view.text[match.start() : end].isdigit() and not view.text.startswith("861", start)
+        pairs = re.fullmatch(r"00(?: \d\d)+", view.text[match.start() : end])  # bytes in a dump
+        if plain or pairs or words.IN_IDENTIFIER.search(view.before(match.start())):
+            continue
+        if place.hint(match.start(), end) < 0:
             continue
         if end := _with_extension(view, end):
             yield "phone", match.start(), end
@@ -222,10 +197,10 @@ def _double_zero(view: View) -> Iterator[Span]:
 def _international_end(text: str, start: int, end: int) -> int:
     """Where the number that begins with a country's code ends; 0 when it is none."""
     groups = [(m.start(), m.end(), m[0]) for m in re.finditer(r"\d+", text[start:end])]
-    code = _COUNTRY.match("".join(g[2] for g in groups))
+    code = numbering.COUNTRY.match("".join(g[2] for g in groups))
     if code is None:
         return 0
-    low, high = _LENGTHS.get(code[0], _ANY_LENGTH)
+    low, high = numbering.LENGTHS.get(code[0], numbering.ANY_LENGTH)
     digits, best = -len(code[0]), 0
     for n, (first, last, group) in enumerate(groups):
         trunk = (
@@ -241,26 +216,41 @@ def _international_end(text: str, start: int, end: int) -> int:
     if re.match(r"[0-9_]|[-.]\d|\+", follows) and follows.isascii():
         return 0
     decimal = written.count(".") == 1 and re.match(r"\(?\d+\.\d+", written)
-    return start + best if best and not decimal else 0
+    if not best or decimal or _POSITION.match(written):
+        return 0
+    rest = _digits(written).removeprefix(code[0])
+    return start + best if numbering.foreign(code[0], rest) else 0
 
 
-def _said(view: View, regions: list[tuple[int, int]]) -> Iterator[Span]:
+def _said(place: _Place, regions: list[tuple[int, int]]) -> Iterator[Span]:
     """Any number of 7 to 13 digits after a word such as "phone"; after "call" only one that looks more like it."""
+    view = place.view
     for region in regions:
         for match in _SAID.finditer(view.shape, *region):
             start, end = match.span("found")
             if view.text[start] == "(" and ")" not in view.text[start : end - 1]:
                 start, end = start + 1, end - (view.text[end - 1] == ")")
-            written = view.text[start:end]
-            digits = _digits(written)
-            if not 7 <= len(digits) <= 13 or _DATE.match(written) or written.count("(") != written.count(")"):
+            if not _may_be_said(view.text[start:end]):
                 continue
-            before = view.before(start)
-            sure = words.nearest(before, words.PHONE, words.OTHER_FOR_PHONES) > 0
-            if not sure and ((written.isdigit() and len(digits) < 10) or not words.CALL.search(before)):
-                continue
-            if end := _with_extension(view, end):
+            hint = place.hint(start, end)
+            if (hint > 0 or _called(place, start, end)) and (end := _with_extension(view, end)):
                 yield "phone", start, end
+
+
+def _may_be_said(written: str) -> bool:
+    """Whether it has a number's length and is neither a date nor a placeholder."""
+    digits = _digits(written)
+    if not 7 <= len(digits) <= (15 if written.startswith("00") else 13):
+        return False
+    return not _DATE.match(written) and written.count("(") == written.count(")") and not numbering.placeholder(digits)
+
+
+def _called(place: _Place, start: int, end: int) -> bool:
+    """Whether a word such as "call" is before what looks like a number."""
+    written = place.view.text[start:end]
+    if not place.called(start, end):
+        return False
+    return numbering.plausible(written) if written.isdigit() else _THOUSANDS.fullmatch(written) is None
 
 
 def _digits(text: str) -> str:

@@ -21,6 +21,15 @@ _PLAIN |= dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\uff0d", "-")
 _ODD = re.compile("[" + "".join(map(re.escape, _PLAIN)) + "]")
 _DIGITS = re.compile(rb"0[0 ().+/-]{5,}")
 
+# Tags between a word and its number: those of pages say nothing by their names, those of records do (<phone>)
+_TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]*)((?:\s[^<>]*)?)/?>")
+_OF_PAGES = re.compile(  # elements of HTML
+    r"a|abbr|address|article|b|bdi|body|br|cell|center|code|col|dd|div|dl|dt|em|font|footer|h[1-6]|header|i|kbd|label|li|"
+    r"main|mark|nav|nobr|ol|option|p|pre|q|s|section|small|span|strong|sub|sup|table|tbody|td|th|thead|tr|tt|ul?",
+    re.IGNORECASE,
+)
+_NAMING = re.compile(r"(?:class|id|name|itemprop|data-\w+)=[\"']?([\w -]{2,40})")
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -36,25 +45,46 @@ class View:
 
     @classmethod
     def of(cls, text: str) -> "View":
-        return cls._of_plain(text if text.isascii() else _ODD.sub(lambda match: _PLAIN[match[0]], text))
-
-    @classmethod
-    def _of_plain(cls, text: str) -> "View":
+        if not text.isascii():
+            text = _ODD.sub(lambda match: _PLAIN[match[0]], text)
         raw = text.encode("ascii", "replace")
         return cls(text, raw.translate(_SHAPE), raw.lower())
 
     def without(self, spans: Iterable[tuple[int, int]]) -> "View":
         """The view in which these spans are gone; they are sorted and do not overlap."""
-        pieces, done = [], 0
+        text, shape, lower, done = [], [], [], 0
         for start, end in spans:
-            pieces += [self.text[done:start], GONE * (end - start)]
+            gone = GONE * (end - start)
+            text += [self.text[done:start], gone]
+            shape += [self.shape[done:start], gone.encode()]
+            lower += [self.lower[done:start], gone.encode()]
             done = end
-        return View._of_plain("".join([*pieces, self.text[done:]])) if pieces else self
+        if not done:
+            return self
+        return View(
+            "".join([*text, self.text[done:]]),
+            b"".join([*shape, self.shape[done:]]),
+            b"".join([*lower, self.lower[done:]]),
+        )
 
     def before(self, start: int, length: int = 48) -> str:
-        """At most `length` characters before an index, back to the nearest < or >."""
+        """What `length` characters before an index say: tags become the words in them, another < or > ends it."""
         window = self.text[max(0, start - length) : start]
+        if ">" in window:
+            window = self.text[max(0, start - 2 * length) : start]
+            window = _TAG.sub(lambda tag: self._said_by(tag, start), window)
         return window[max(window.rfind("<"), window.rfind(">")) + 1 :]
+
+    def _said_by(self, tag: re.Match[str], start: int) -> str:
+        """The words of a tag before an index. One in capitals is a stand-in such as <PHONE> unless it is closed."""
+        closing, name, attributes = tag.groups()
+        stands_in = name.isupper() and len(name) > 1 and not closing and not attributes
+        if stands_in and f"</{name}>" not in self.text[start : start + 64]:
+            return tag[0]
+        if closing or _OF_PAGES.fullmatch(name):
+            naming = _NAMING.search(attributes)
+            return f" {naming[1]} " if naming else " "
+        return f" {name} "
 
     def number_regions(self) -> Iterator[tuple[int, int]]:
         """Where at least six digits stand close together, with room around for the letters of an identity number."""

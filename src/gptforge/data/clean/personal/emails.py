@@ -1,11 +1,8 @@
-"""Finds e-mail addresses, also those spelt to hide from machines, and IP addresses; asks no server.
+"""Finds e-mail addresses, also those spelt to hide from machines; asks no server.
 
-An e-mail address counts by its form and its top-level domain, so user@host.py is one (Paraguay) and
-logo@2x.png is none. An IP address counts when it may be a person's machine: not 127.0.0.1, 0.0.0.0 and ::1, netmasks,
-multicast and whole networks (10.0.0.0/8). Private and documentation addresses do count: logs are full of them.
+An address counts by its form and its top-level domain, so user@host.py is one (Paraguay) and logo@2x.png is none.
 """
 
-import ipaddress
 import re
 from collections.abc import Iterator
 
@@ -32,14 +29,8 @@ _SPOKEN = re.compile(
     re.ASCII,
 )
 
-_IPV4 = re.compile(rb"0(?<![0Aa_.+]0)0{0,2}\.00{0,2}\.00{0,2}\.00{0,2}(?![0Aa_]|\.[0Aa]|-[Aa])")
-_KNOWN_RESOLVERS = frozenset(("1.1.1.1", "1.0.0.1", "8.8.8.8", "8.8.4.4", "9.9.9.9", "4.2.2.1", "4.2.2.2"))
-_NETWORK = re.compile(r"/(\d{1,3})(?!\d)")
-_COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:")
-_HEX = "0123456789abcdefABCDEF:."
 
-
-def emails(view: View) -> Iterator[Span]:
+def find(view: View) -> Iterator[Span]:
     """Spans of addresses, those in plain form first."""
     plain = [span for match in re.finditer("@", view.text) if (span := _plain_email(view.text, match.start()))]
     yield from (("email", *span) for span in plain)
@@ -132,81 +123,3 @@ def _spoken(view: View) -> Iterator[tuple[int, int]]:
             surely = re.search(r"[\d._]| dot ", match[1]) or words.EMAIL.search(view.before(match.start()))
             if surely and match[2].rpartition(" ")[2].lower() in domains.COMMON:
                 yield match.span()
-
-
-def ips(view: View) -> Iterator[Span]:
-    """Spans of addresses, version 6 first: it may end in one of version 4."""
-    found = list(_ipv6(view))
-    yield from (("ip", *span) for span in found)
-    rest = view.without(found)
-    for match in _IPV4.finditer(rest.shape):
-        if _is_ipv4(rest, *match.span()):
-            yield "ip", *match.span()
-
-
-def _is_ipv4(view: View, start: int, end: int) -> bool:
-    """Whether four numbers are an address rather than a version, a section or a mask."""
-    text = view.text[start:end]
-    try:
-        address = ipaddress.IPv4Address(text)
-    except ValueError:
-        return False
-    parts = address.packed
-    if parts[0] in (0, 127) or parts[0] >= 224 or _is_network(view.text, end, address):
-        return False
-    before = view.before(start)
-    if re.search(r"[A-Za-z][-]\Z|[=~>^!]=\s?\Z|§\s?\Z", before):
-        return False
-    hint = words.nearest(before, words.IP, words.VERSION)
-    if hint or text in _KNOWN_RESOLVERS:
-        return hint >= 0
-    small = parts[0] != 10 and max(parts[:3]) <= 25
-    product = re.search(r"[A-Za-z]/\Z", before) is not None and parts[0] < 24
-    return not product and (not small or before.endswith(("://", "@")))
-
-
-def _is_network(text: str, end: int, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether /n follows and leaves no bit for a single machine: 10.0.0.0/8."""
-    suffix = _NETWORK.match(text, end)
-    if suffix is None or int(suffix[1]) >= address.max_prefixlen:
-        return False
-    return int(address) & ((1 << (address.max_prefixlen - int(suffix[1]))) - 1) == 0
-
-
-def _ipv6(view: View) -> Iterator[tuple[int, int]]:
-    text, done = view.text, 0
-    for match in _COLONS.finditer(text):
-        if match.start() < done:
-            continue
-        window = text[max(done, match.start() - 46) : match.start()]
-        start = match.start() - (len(window) - len(window.rstrip(_HEX)))
-        ahead = text[start : start + 100]
-        end = start + len(ahead) - len(ahead.lstrip(_HEX))
-        done = end
-        while text[end - 1] in ":." and text[end - 2 : end] != "::":
-            end -= 1
-        if end - start <= 45 and not _touches(text, start, end) and _is_ipv6(text, start, end):
-            yield start, end
-
-
-def _touches(text: str, start: int, end: int) -> bool:
-    """Whether an ASCII letter, digit or _ stands next to a span."""
-    return any(c.isascii() and (c.isalnum() or c == "_") for c in text[max(0, start - 1) : start] + text[end : end + 1])
-
-
-def _is_ipv6(text: str, start: int, end: int) -> bool:
-    """Whether it is an address of one machine; a::b of a program and 2000::10 of a slice are not."""
-    try:
-        address = ipaddress.IPv6Address(text[start:end])
-    except ValueError:
-        return False
-    if address.ipv4_mapped:
-        return address.ipv4_mapped.packed[0] not in (0, 127)
-    if address.is_multicast or address.is_loopback or address.is_unspecified or _is_network(text, end, address):
-        return False
-    first = int(address) >> 112
-    unicast = 0x2000 <= first <= 0x3FFF or 0xFC00 <= first <= 0xFDFF or 0xFE80 <= first <= 0xFEBF
-    groups = re.findall(r"[0-9A-Fa-f]+", text[start:end])
-    if len(groups) == 8 and sum(len(group) >= 3 for group in groups) >= 4:
-        return True
-    return unicast and (len(groups) >= 3 or (len(groups) == 2 and re.search(r"[A-Fa-f]", text[start:end]) is not None))
