@@ -19,7 +19,8 @@ from gptforge.train.decisions import DEFAULT_STEPS
 from gptforge.usage import COMMANDS, with_options
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CHINESE = ROOT / "README.zh.md"
+PAGES = [ROOT / "README.md", CHINESE, *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCED = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"`(gptforge [^`]+)`|^(?:    )?(gptforge \S.*?)(?:  |$)", re.MULTILINE)
@@ -84,8 +85,30 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_readme_is_short() -> None:
-    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+@pytest.mark.parametrize("name", ["README.md", "README.zh.md"])
+def test_readme_is_short(name: str) -> None:
+    assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_the_chinese_readme_says_what_the_english_one_does() -> None:
+    """The two commands, what comes of them and the figures of the default run, in the same order."""
+    english = (ROOT / "README.md").read_text(encoding="utf-8")
+    chinese = CHINESE.read_text(encoding="utf-8")
+    first = [FENCED.findall(page)[:3] for page in (english, chinese)]
+    assert first[0] == first[1] and first[0][0] == "make train\n" and first[0][2] == "make test\n"
+    for words in ("804k", "2,000", "3 min 39 s", "1.544", "2.228"):
+        assert words in english and words in chinese, words
+    for words, same in {"about five minutes": "约五分钟", "about eight minutes": "约八分钟"}.items():
+        assert words in english and same in chinese, same
+    assert "(README.zh.md)" in english and "(README.md)" in chinese
+
+
+def test_the_chinese_readme_knows_the_exit_codes() -> None:
+    page = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
+    codes = re.findall(r"^\| (\d+) \| ", page, re.MULTILINE)
+    (line,) = re.findall(r"退出码：(.*?)。", CHINESE.read_text(encoding="utf-8"), re.DOTALL)
+    named = re.findall(r"(?:^|；)\s*(\d+) ", line)
+    assert named == [code for code in codes if code not in ("0", "1", "130")]
 
 
 def test_examples_of_the_walk_are_right(one_thread: None) -> None:
@@ -139,7 +162,8 @@ def test_commands_are_understood(page: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def commands_in(page: Path) -> list[list[str]]:
     """The command lines on a page that could be typed as they are, without `gptforge`."""
-    found = [inline or block for inline, block in COMMAND.findall(page.read_text(encoding="utf-8"))]
+    text = page.read_text(encoding="utf-8").replace("我的文本.txt", "README.md")  # which the reader has
+    found = [inline or block for inline, block in COMMAND.findall(text)]
     lines = [shlex.split(text)[1:] for text in found if not PLACEHOLDER.search(text)]
     commands = [split_command(line, SCHEMAS) for line in lines]
     return [[command, *words] for command, words in commands if command in SCHEMAS]
@@ -148,3 +172,4 @@ def commands_in(page: Path) -> list[list[str]]:
 def test_commands_are_found() -> None:
     assert len(commands_in(ROOT / "docs" / "walk.md")) >= 15
     assert len(commands_in(ROOT / "README.md")) >= 5
+    assert len(commands_in(CHINESE)) >= 15
