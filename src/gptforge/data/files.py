@@ -217,8 +217,8 @@ def _matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
     compiled = [re.compile(fnmatch.translate(os.path.normcase(pattern))).match for pattern in patterns]
 
     def matches(name: str) -> bool:
+        last = os.path.normcase(name[name.rfind("/") + 1 :])
         name = os.path.normcase(name)
-        last = os.path.basename(name)
         return any(match(name) or match(last) for match in compiled)
 
     return matches

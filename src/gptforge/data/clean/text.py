@@ -36,6 +36,7 @@ _INVISIBLE = re.compile(
     f"|(?<=[!-~])[{_ZERO_WIDTH}{_TAGS}\u200c\u200d]+(?=[!-~])"  # joiners join nothing between ASCII signs
     f"|[{_ZERO_WIDTH}{_TAGS}]"
 )
+_MAY_BE_INVISIBLE = re.compile(f"[{_ZERO_WIDTH}\u200c\u200d]"), re.compile(f"[{_TAGS}]")
 _DIRECTION = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _RIGHT_TO_LEFT = re.compile(
     "[\u0590-\u061b\u061d-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"
@@ -111,6 +112,8 @@ def without_invisible(text: str, examples: int) -> Change:
         return Change(text)
     direction = Change(text) if _RIGHT_TO_LEFT.search(text) else _replaced(_DIRECTION, "", text, examples)
     rest = direction.text
+    if not any(pattern.search(rest) for pattern in _MAY_BE_INVISIBLE):
+        return direction
     found = [m for m in _INVISIBLE.finditer(rest) if not m["kept"]]
     if not found:
         return direction
