@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
 HARNESS := $(VENV)/.harness
 BENCHMARKS := kernels training_step peak sampling startup memory scaling
-BENCH_DATA := bpe cleaning personal_data
+BENCH_DATA := bpe prepare cleaning personal_data
 DATA ?=
 EXPERIMENT ?=
 

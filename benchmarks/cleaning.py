@@ -11,14 +11,13 @@ documents, repeated paragraphs and boilerplate at once, in a made-up collection 
 import argparse
 import contextlib
 import importlib.util
-import random
 import re
 import sys
 import tempfile
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +37,6 @@ LEAST = 10  # documents that a line of boilerplate stands in
 PRECISION, RECALL, SPEED, MEMORY = 0.99, 0.95, 5.0, 1e9
 NOT_PLANTED = "not planted"
 BREAK = re.compile(r"\n\s*\n")
-MADE_UP_LINES = 50  # lines of a made-up document, 2 kB
 
 
 def searched(texts: Sequence[str]) -> list[int]:
@@ -212,31 +210,9 @@ def speed_rows(found: Options) -> list[Row]:
     return [row(name, "MB/s", speeds[name], target, detail) for name, (_, target) in tasks.items()]
 
 
-class MadeUp(Sequence[str]):
-    """Documents of MADE_UP_LINES lines of Shakespeare, made when asked for; every tenth is nearly the one before."""
-
-    def __init__(self, size: float) -> None:
-        text = "\n".join(planted.speeches(full=False))
-        self._lines = [line for line in text.split("\n") if len(line) > 20]
-        mean = sum(map(len, self._lines)) / len(self._lines)
-        self._n = int(size / (mean + 1) / MADE_UP_LINES)
-
-    def __len__(self) -> int:
-        return self._n
-
-    def __getitem__(self, i: int) -> str:  # type: ignore[override]
-        chosen = random.Random(i - (i % 10 == 1)).choices(self._lines, k=MADE_UP_LINES)
-        if i % 10 == 1:
-            chosen[i % MADE_UP_LINES] = random.Random(-i).choice(self._lines)
-        return "\n".join(chosen)
-
-    def __iter__(self) -> Iterator[str]:
-        return map(self.__getitem__, range(self._n))
-
-
 def search_made_up(size: float) -> None:
     """What the process does whose memory is measured."""
-    texts = MadeUp(size)
+    texts = planted.MadeUp(size)
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         near = stack.enter_context(contextlib.closing(NearDuplicates(folder, THRESHOLD, texts.__getitem__)))

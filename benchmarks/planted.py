@@ -11,7 +11,7 @@ import sysconfig
 import textwrap
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from gptforge import assets
 from gptforge.data.clean import minhash
 
 HAN = range(0x4E00, 0x4E00 + 3000)
+MADE_UP_LINES = 50  # lines of a made-up document, 2 kB
 
 
 def speeches(full: bool) -> list[str]:
@@ -204,3 +205,25 @@ def with_repeats(texts: Sequence[str], copies: int, seed: int) -> list[str]:
         parts = rng.choice(changed)
         parts.insert(rng.randrange(len(parts) + 1), rng.choice(pool))
     return ["\n\n".join(parts) for parts in changed]
+
+
+class MadeUp(Sequence[str]):
+    """Documents of MADE_UP_LINES lines of Shakespeare, made when asked for; every tenth is nearly the one before."""
+
+    def __init__(self, size: float) -> None:
+        text = "\n".join(speeches(full=False))
+        self._lines = [line for line in text.split("\n") if len(line) > 20]
+        mean = sum(map(len, self._lines)) / len(self._lines)
+        self._n = int(size / (mean + 1) / MADE_UP_LINES)
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitem__(self, i: int) -> str:  # type: ignore[override]
+        chosen = random.Random(i - (i % 10 == 1)).choices(self._lines, k=MADE_UP_LINES)
+        if i % 10 == 1:
+            chosen[i % MADE_UP_LINES] = random.Random(-i).choice(self._lines)
+        return "\n".join(chosen)
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self.__getitem__, range(self._n))

@@ -110,6 +110,29 @@ def test_what_is_no_file(tmp_path):
     assert "2 links lead nowhere" in find(files(tmp_path)).notes[0]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs links")
+def test_links_are_what_they_lead_to(tmp_path):
+    make(tmp_path, "elsewhere/a.txt", "elsewhere/deep/b.txt", "folder/own.txt", "folder/own/c.txt", "folder/own-/d.txt")
+    (tmp_path / "folder" / "link.txt").symlink_to(tmp_path / "elsewhere" / "a.txt")
+    (tmp_path / "folder" / "deep").symlink_to(tmp_path / "elsewhere" / "deep")
+    (tmp_path / "folder" / "photo.jpg").symlink_to(tmp_path / "gone")
+    os.mkfifo(tmp_path / "folder" / "pipe.txt")
+    source = find(files(tmp_path / "folder"))
+    assert source.names == ["link.txt", "own/c.txt", "own-/d.txt", "own.txt"]  # by the names of folders, not as words
+    assert "other files" not in source.notes[0] and source.notes[0].endswith("; 1 links lead nowhere")
+    assert [file.path for file in source.files[:2]] == [tmp_path / "folder/link.txt", tmp_path / "folder/own/c.txt"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_within_that_may_not_be_read(tmp_path):
+    make(tmp_path, "a.txt", "sub/b.txt")
+    (tmp_path / "sub").chmod(0)
+    try:
+        assert f"{tmp_path / 'sub'} cannot be read" in failure(tmp_path)
+    finally:
+        (tmp_path / "sub").chmod(0o700)
+
+
 def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +36,20 @@ def test_long_texts_are_sampled(monkeypatch):
     train = np.arange(10_000, dtype=np.uint16)
     found = overlap(train, train[2000:6000], np.array([0]), 8)
     assert found.runs == found.shared == 100 and found.share == 1
+    monkeypatch.setattr(leakage, "CHUNK", 77)  # no multiple of the distance between samples
+    assert overlap(train, train[2000:6000], np.array([0]), 8) == found
+
+
+def test_memory_does_not_grow_with_the_texts(monkeypatch):
+    monkeypatch.setattr(leakage, "MOST_RUNS", 1000)
+    monkeypatch.setattr(leakage, "CHUNK", 1000)
+    ids = np.arange(1_000_000) % 50_000
+    train, val = ids.astype(np.uint16), ids[::-1].astype(np.uint16)
+    tracemalloc.start()
+    overlap(train, val, np.array([0]), 8)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 500_000  # of 8 MB that the hashes of all runs would have
 
 
 def test_the_length_of_a_run():

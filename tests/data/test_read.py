@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptforge.config.data import DataConfig
+from gptforge.data import formats
 from gptforge.data.files import find
 from gptforge.data.read import Reader
 from gptforge.errors import DataError
@@ -135,6 +136,29 @@ def test_files_that_cannot_be_used_stop_or_are_left_out(tmp_path):
     faults = " ".join(skipping.account.faults)
     assert "c.txt.gz cannot be unpacked" in faults and "d.txt.zst cannot be unpacked" in faults
     assert "e.parquet is no parquet file" in faults
+
+
+@pytest.mark.parametrize("chunk_bytes", [7, 1000])
+def test_nothing_of_a_file_is_used_whose_end_cannot_be(tmp_path, chunk_bytes):
+    """Whether it is small enough to be held until its end was seen, or is read twice."""
+    write(tmp_path / "a.txt", "good\n")
+    (tmp_path / "b.txt").write_bytes(b"a line\n" * 20 + b"\xff and 24 \xff")
+    (tmp_path / "c.txt").write_bytes(b"\xef\xbb\xbfmarked\n")
+    write(tmp_path / "d.txt", "")
+    skipping = reader(tmp_path, chunk_bytes, on_error="skip")
+    assert "".join(p.text for p in skipping.pieces()) == "good\nmarked\n"
+    account = skipping.account
+    assert (account.documents, account.skipped, account.marked, account.empty) == (2, 1, 1, 1)
+    assert account.encodings == {"UTF-8": 3} and "b.txt is not UTF-8" in account.faults[0]
+
+
+def test_a_small_file_is_read_once(tmp_path, monkeypatch):
+    write(tmp_path / "a.txt", "some lines\n" * 9)
+    opened = []
+    monkeypatch.setattr(formats, "opened", lambda file, given=formats.opened: opened.append(file) or given(file))
+    for chunk_bytes, times in ((1000, 1), (7, 2)):
+        opened.clear()
+        assert documents(tmp_path, chunk_bytes, on_error="skip") == ["some lines\n" * 9] and len(opened) == times
 
 
 def test_no_text_at_all(tmp_path):

@@ -153,6 +153,13 @@ def test_very_many_blanks_which_are_too_much_for_tiktoken(gpt2, blank):
     assert gpt2.decode(gpt2.encode(text)) == text
 
 
+@given(st.integers(0, 30_000), st.integers(9_900, 10_100), st.integers(0, 15_000))
+def test_many_blanks_are_found_wherever_they_are(before, blanks, after):
+    text = "x" * before + " " * blanks + "x" * after
+    assert bpe._has_many_blanks(text) == (blanks >= 10_000)
+    assert not bpe._has_many_blanks(" " * 9_999 + ("x" + " " * 9_998) * 3)
+
+
 def test_tiktoken_is_left_alone_where_it_could_differ():
     """It would join a and b wherever they meet, whatever the merges say."""
 

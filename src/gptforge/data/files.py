@@ -7,8 +7,9 @@ import difflib
 import fnmatch
 import glob
 import os
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,26 +164,27 @@ def kind_of(path: Path) -> tuple[str, str]:
     return KINDS.get(suffixes[-1] if suffixes else "", "text"), packed
 
 
-def known(path: Path) -> bool:
-    """Whether a file of a folder is read though nobody named it."""
-    suffixes = [s.lower() for s in path.suffixes[-2:]]
+def known(name: str) -> bool:
+    """Whether a file of a folder, not hidden, is read though nobody named it. `name` may have folders before it."""
+    suffixes = ["." + part for part in name.rpartition("/")[2].lower().split(".")[1:][-2:]]
     if len(suffixes) == 2 and suffixes[-1] in PACKED:
         suffixes.pop()
     return bool(suffixes) and suffixes[-1] in KINDS
 
 
 def _of_folder(folder: Path, label: str, include: list[str], exclude: list[str]) -> Source:
-    found: list[Path] = []
-    others: list[Path] = []
+    names: list[str] = []
+    others: list[str] = []
     broken = 0
-    for path in _walked(folder):
-        name = path.relative_to(folder).as_posix()
-        broken += not path.exists()
-        wanted = _matches(name, include) if include else known(path)
-        if path.is_file():
-            (found if wanted and not _matches(name, exclude) else others).append(path)
-    if not found:
+    wanted = _matcher(include) if include else known
+    unwanted = _matcher(exclude)
+    for name, is_file, exists in _walked(folder):
+        broken += not exists
+        if is_file:
+            (names if wanted(name) and not unwanted(name) else others).append(name)
+    if not names:
         raise _without_text(folder, others, include)
+    found = [folder / name for name in sorted(names, key=lambda name: name.split("/"))]
     kinds = Counter("".join(path.suffixes[-2:] if path.suffix in PACKED else [path.suffix]).lower() for path in found)
     shown = ", ".join(f"{n:,} {suffix or 'without a suffix'}" for suffix, n in kinds.most_common(8))
     note = f"{len(found):,} text files ({shown})"
@@ -190,24 +192,37 @@ def _of_folder(folder: Path, label: str, include: list[str], exclude: list[str])
         note += f"; {len(others):,} other files are not read"
     if broken:
         note += f"; {broken:,} links lead nowhere"
-    found.sort(key=lambda path: path.relative_to(folder).parts)
     return Source(tuple(File(path, *kind_of(path)) for path in found), label, (note,))
 
 
-def _walked(folder: Path) -> Iterator[Path]:
-    """Everything below a folder that is no folder and not hidden; links to folders are not followed, so no loops."""
+def _walked(folder: Path) -> Iterator[tuple[str, bool, bool]]:
+    """Everything below a folder that is no folder and not hidden: its path there, whether it is a file, and exists.
 
-    def refuse(error: OSError) -> None:
-        raise error
-
-    for parent, names, file_names in os.walk(folder, onerror=refuse):
-        names[:] = [name for name in names if not name.startswith(".")]
-        yield from (Path(parent, name) for name in file_names if not name.startswith("."))
+    Links to folders are not followed, so there are no loops. The folders themselves say what is in them: to ask for
+    each file would take most of the time of a second preparation.
+    """
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        with os.scandir(folder / below) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                name = below + entry.name
+                if entry.is_symlink():
+                    path = Path(entry.path)
+                    if not path.is_dir():
+                        yield name, path.is_file(), path.exists()
+                elif entry.is_dir():
+                    waiting.append(name + "/")
+                else:
+                    yield name, entry.is_file(), True
 
 
 def _of_pattern(pattern: Path, label: str, exclude: list[str]) -> Source:
     matched = (Path(name) for name in glob.glob(str(pattern), recursive=True))
-    found = sorted(p for p in matched if p.is_file() and not _matches(p.as_posix(), exclude))
+    unwanted = _matcher(exclude)
+    found = sorted(p for p in matched if p.is_file() and not unwanted(p.as_posix()))
     if not found:
         raise DataError(
             f"no file matches {pattern}", fix="data=FOLDER reads every text file in it; ** stands for any folders"
@@ -215,13 +230,20 @@ def _of_pattern(pattern: Path, label: str, exclude: list[str]) -> Source:
     return Source(tuple(File(p, *kind_of(p)) for p in found), label, (f"{len(found):,} files match {pattern}",))
 
 
-def _matches(name: str, patterns: Iterable[str]) -> bool:
+def _matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
     """Whether a path within a folder, or its last part, matches any of the patterns."""
-    return any(fnmatch.fnmatch(name, p) or fnmatch.fnmatch(name.rpartition("/")[2], p) for p in patterns)
+    compiled = [re.compile(fnmatch.translate(os.path.normcase(pattern))).match for pattern in patterns]
+
+    def matches(name: str) -> bool:
+        last = os.path.normcase(name[name.rfind("/") + 1 :])
+        name = os.path.normcase(name)
+        return any(match(name) or match(last) for match in compiled)
+
+    return matches
 
 
-def _without_text(folder: Path, others: list[Path], include: list[str]) -> DataError:
-    example = min(others).relative_to(folder) if others else None
+def _without_text(folder: Path, others: list[str], include: list[str]) -> DataError:
+    example = min(others, key=lambda name: name.split("/")) if others else None
     if include:
         return DataError(
             f"{folder} has no file that matches data.include={','.join(include)}",
@@ -230,7 +252,7 @@ def _without_text(folder: Path, others: list[Path], include: list[str]) -> DataE
         )
     if not example:
         return DataError(f"{folder} has no files", fix="data=PATH")
-    suffix = others[0].suffix or "*"
+    suffix = Path(example).suffix or "*"
     return DataError(
         f"{folder} has no text files ({' '.join(PROSE)} …), only {len(others):,} others",
         fix=[

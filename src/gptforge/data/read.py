@@ -98,11 +98,15 @@ class Reader:
         def read(n: int) -> None:
             account.bytes += n
 
-        if self._cfg.on_error == "skip":  # a file is left out as a whole: look at its end before its begin is used
-            for _ in self._parts(Reading(file, self._cfg, on_fault=lambda e: None)):
-                pass
         reading = Reading(file, self._cfg, read, self._fault, self._chunk_bytes)
-        for part in self._parts(reading):
+        parts = self._parts(reading)
+        if self._cfg.on_error == "skip":  # a file is left out as a whole: look at its end before its begin is used
+            if self._is_small(file):
+                parts = iter(list(parts))
+            else:
+                for _ in self._parts(Reading(file, self._cfg, on_fault=lambda e: None)):
+                    pass
+        for part in parts:
             account.documents += part.begins
             yield Piece(part.text, part.begins, number)
         found = reading.encoding
@@ -112,6 +116,14 @@ class Reader:
             account.marked += found.marked
             if found.guessed:
                 account.guessed.append((str(file.path), str(found)))
+
+    def _is_small(self, file: File) -> bool:
+        """Whether a file can be held as a whole. Only text: in other formats rows are faulty by themselves, and those
+        of a file that is left out do not count."""
+        try:
+            return file.kind == "text" and not file.packed and file.path.stat().st_size <= self._chunk_bytes
+        except OSError:
+            return False  # reading says what is wrong
 
     def _parts(self, reading: Reading) -> Iterator[Part]:
         file = reading.file

@@ -29,7 +29,9 @@ GROUP = 1 << 20  # characters in one call of `tokenizers`, which holds about 80 
 LONG = 1 << 14  # characters from which on preparing tiktoken is worth its tenth of a second
 
 _REQUIRED = {"bpe": SPECIAL_TOKENS, "gpt2": (END_OF_TEXT,), "hf": ()}
-_MANY_BLANKS = re.compile(r"\s{10000}")  # tiktoken gives up at about a million
+_BLANKS = 10_000  # in a row; tiktoken gives up at about a million
+_MANY_BLANKS = re.compile(rf"\s{{{_BLANKS}}}")
+_LOOK = 100  # characters that are looked at in each _BLANKS, before all are
 # Signs, scripts, white space of every kind: what a lossy step would change
 _SIGNS = (
     "  a  b\r\n\n\t c12345 \u00a0\u2029\u3000 e\u0301 \u00e9 \ufb01 \u6f22\u5b57 \u0e44\u0e17\u0e22 \U0001f642\u200d"
@@ -173,9 +175,16 @@ class _Ranks:
             return iter(list(pool.map(self._encode, parts)))
 
     def _encode(self, part: str) -> np.ndarray:
-        if _MANY_BLANKS.search(part):
+        if _has_many_blanks(part):
             return next(self._merges.encode([part]))
         return self._ids[self._encoding.encode_to_numpy(part, disallowed_special=())]
+
+
+def _has_many_blanks(text: str) -> bool:
+    """Whether the text has _BLANKS blanks in a row. They cover one of the places looked at first, wherever they are:
+    the search itself costs a tenth of encoding, and only one thread can search at a time."""
+    places = range(0, len(text) - _LOOK + 1, _BLANKS - _LOOK)
+    return any(text[at : at + _LOOK].isspace() for at in places) and _MANY_BLANKS.search(text) is not None
 
 
 def library_tokenizers() -> ModuleType:

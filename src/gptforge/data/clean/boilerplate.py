@@ -72,11 +72,13 @@ class Boilerplate:
 
 def _candidates(lines: list[str], text: str) -> list[int]:
     """Which lines can be boilerplate."""
-    long = [i for i, line in enumerate(lines) if len(line) * 4 >= LEAST_BYTES and _size(line) >= LEAST_BYTES]
-    if long and kind_of(text) is Kind.CODE:
-        return [i for i in long if is_comment(lines[i])]
-    return long
+    looked_at = range(len(lines))
+    if kind_of(text) is Kind.CODE:
+        looked_at = [i for i in looked_at if is_comment(lines[i])]
+    return [i for i in looked_at if _is_long(lines[i].strip())]
 
 
-def _size(line: str) -> int:
-    return len(line.strip().encode("utf-8", "surrogatepass"))
+def _is_long(line: str) -> bool:
+    """Whether it has LEAST_BYTES; a character has one to four."""
+    n = len(line)
+    return n >= LEAST_BYTES or (4 * n >= LEAST_BYTES and len(line.encode("utf-8", "surrogatepass")) >= LEAST_BYTES)

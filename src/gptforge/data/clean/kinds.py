@@ -9,7 +9,7 @@ from enum import StrEnum
 
 SIGNS = "{}()[]<>=;_"  # that source code has often and prose seldom
 SIGN_SHARE = 0.035  # of the characters that are no blanks; Python's modules have 0.04 to 0.13, prose below 0.01
-LINE_ENDS = tuple("{}()[]>=;:,\\")  # that end a line of source code
+LINE_ENDS = "{}()[]>=;:,\\"  # that end a line of source code
 LINE_END_SHARE = 0.15
 UNSPACED_SHARE = 0.3  # of the letters
 
@@ -34,8 +34,8 @@ def kind_of(text: str) -> Kind:
     """The kind of a document, by the shares of its characters and lines."""
     characters = len(text) - sum(map(text.count, " \t\r\n"))
     if characters and sum(map(text.count, SIGNS)) >= SIGN_SHARE * characters:
-        lines = [line for line in map(str.rstrip, text.split("\n")) if line]
-        if sum(line.endswith(LINE_ENDS) for line in lines) >= LINE_END_SHARE * len(lines):
+        ends = "".join([line[-1:] for line in map(str.rstrip, text.split("\n"))])
+        if sum(map(ends.count, LINE_ENDS)) >= LINE_END_SHARE * len(ends):
             return Kind.CODE
     return Kind.UNSPACED if is_unspaced(text) else Kind.PROSE
 
@@ -50,4 +50,4 @@ def is_unspaced(text: str) -> bool:
 
 def is_comment(lines: str) -> bool:
     """Whether lines of source code are comments, by how each begins: what may be left out without breaking anything."""
-    return all(map(_COMMENT.match, lines.split("\n")))
+    return all(map(_COMMENT.match, lines.split("\n") if "\n" in lines else (lines,)))

@@ -21,12 +21,10 @@ _LINE_END = re.compile("\r\n?|[\x85\u2028\u2029]")
 
 # Escape sequences of terminals are one piece: without its escape, "[31m" would stay behind as text. Tabs, line
 # feeds, carriage returns and form feeds (which old source code has between its parts) are no rubbish.
-_CONTROL = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"
-    "|[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufdd0-\ufdef\ud800-\udfff"
-    + "".join(chr(plane << 16 | 0xFFFE) + chr(plane << 16 | 0xFFFF) for plane in range(17))
-    + "]"
-)
+_OF_FIRST_PLANE = "\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufdd0-\ufdef\ud800-\udfff\ufffe\uffff"
+_OF_OTHER_PLANES = "".join(chr(plane << 16 | 0xFFFE) + chr(plane << 16 | 0xFFFF) for plane in range(1, 17))
+_CONTROL = re.compile(rf"\x1b\[[0-?]*[ -/]*[@-~]|[{_OF_FIRST_PLANE}{_OF_OTHER_PLANES}]")
+_MAY_HAVE_CONTROL = re.compile(f"[{_OF_FIRST_PLANE}]"), re.compile("[\U00010000-\U0010ffff]")  # found ten times as fast
 _ASCII_CONTROL = bytes(code for code in (*range(32), 127) if chr(code) not in "\t\n\v\f\r")
 
 _ZERO_WIDTH = "\u00ad\u200b\u2060-\u2064\u206a-\u206f\ufff9-\ufffb"  # and tags, but for those in flags
@@ -38,6 +36,7 @@ _INVISIBLE = re.compile(
     f"|(?<=[!-~])[{_ZERO_WIDTH}{_TAGS}\u200c\u200d]+(?=[!-~])"  # joiners join nothing between ASCII signs
     f"|[{_ZERO_WIDTH}{_TAGS}]"
 )
+_MAY_BE_INVISIBLE = re.compile(f"[{_ZERO_WIDTH}\u200c\u200d]"), re.compile(f"[{_TAGS}]")
 _DIRECTION = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _RIGHT_TO_LEFT = re.compile(
     "[\u0590-\u061b\u061d-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"
@@ -98,6 +97,8 @@ def without_control_characters(text: str, examples: int) -> Change:
     """Without control characters, escape sequences of terminals, byte order marks, non-characters and surrogates."""
     if text.isascii() and len(text.encode().translate(None, _ASCII_CONTROL)) == len(text):
         return Change(text)
+    if not any(pattern.search(text) for pattern in _MAY_HAVE_CONTROL):
+        return Change(text)
     return _replaced(_CONTROL, "", text, examples)
 
 
@@ -111,6 +112,8 @@ def without_invisible(text: str, examples: int) -> Change:
         return Change(text)
     direction = Change(text) if _RIGHT_TO_LEFT.search(text) else _replaced(_DIRECTION, "", text, examples)
     rest = direction.text
+    if not any(pattern.search(rest) for pattern in _MAY_BE_INVISIBLE):
+        return direction
     found = [m for m in _INVISIBLE.finditer(rest) if not m["kept"]]
     if not found:
         return direction
