@@ -32,6 +32,7 @@ class Masked:
 
     def __init__(self, loader: TrainLoader) -> None:
         self._loader = loader
+        self.order = loader.order
         self.windows_per_epoch = loader.windows_per_epoch
 
     def batch(self, step: int, rows: slice = slice(None)) -> Batch:
