@@ -8,6 +8,7 @@ from gptforge.config.schema import MISSING, Problem, Resume, key
 
 BUILT_IN = ("shakespeare", "shakespeare_full", "pydoc")
 SOURCES = (*BUILT_IN, "files", "mix")
+PACKS = ("text", "documents")
 LEAST_WEIGHT = 0.001  # of a text in a mixture
 TOKENIZERS = ("char", "byte", "bpe", "gpt2", "hf")
 LEAST_BPE = 256 + 3  # the bytes, <|endoftext|> and two chat markers, and nothing merged
@@ -75,6 +76,12 @@ class DataConfig:
     )
     split_seed: int = key(0, "which documents are drawn for validation", resume=Resume.REFUSE, ge=0)
     val_fraction: float = key(0.1, "share of the text kept for validation", resume=Resume.REFUSE, gt=0, lt=1)
+    pack: str = key(
+        "text",
+        "what a token sees: the text before it in its window, or of that only its own document",
+        resume=Resume.REFUSE,
+        choices=PACKS,
+    )
     shuffle: bool = key(True, "read the windows of an epoch in random order", resume=Resume.REFUSE)
 
     def problems(self) -> Iterator[Problem]:

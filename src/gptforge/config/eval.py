@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
-from gptforge.config.data import SOURCES, DataConfig
+from gptforge.config.data import PACKS, SOURCES, DataConfig
 from gptforge.config.runtime import RuntimeConfig
 from gptforge.config.sample import SampleTokenizerConfig
 from gptforge.config.schema import Problem, Resume, default_of, key
@@ -23,6 +23,12 @@ class EvalDataConfig(DataConfig):
     )
     val_fraction: float | None = key(  # pyright: ignore[reportIncompatibleVariableOverride]
         None, "share of the text, at its end, that split=val is; null: as in training", resume=FREE, gt=0, lt=1
+    )
+    pack: str | None = key(  # pyright: ignore[reportIncompatibleVariableOverride]
+        None,
+        "what a token sees: the text before it, or its own document; null: as in training",
+        resume=FREE,
+        choices=PACKS,
     )
 
     def problems(self) -> Iterator[Problem]:

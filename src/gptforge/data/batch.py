@@ -14,8 +14,8 @@ class Batch:
     """B sequences of T tokens.
 
     `inputs` (B, T) int64; `labels` (B, T) int64, the token that follows each input, IGNORE where nothing is
-    learnt; `documents` (B, T) int64, which document each token is of, or None when each row is one; `extra` for
-    objectives that need more.
+    learnt; `documents` (B, T) int64, which document each input is of, or None when each row is one: inputs see those
+    of their own document only; `extra` for objectives that need more.
     """
 
     inputs: Tensor

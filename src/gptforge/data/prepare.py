@@ -115,7 +115,7 @@ def _recipe(
 ) -> str:
     """SHA-256 of all that decides the tokens and what is said of them: files, reading, cleaning, split, tokenizer."""
     settings = asdict(cfg)
-    for free in ("path", "source", "sources", "val_path", "include", "exclude", "shuffle"):
+    for free in ("path", "source", "sources", "val_path", "include", "exclude", "pack", "shuffle"):
         del settings[free]  # the files themselves are what they choose
     how = tokenizer.fingerprint if tokenizer else asdict(tokenizer_cfg)
     unknown = tokenizer.unknown if tokenizer else tokenizer_cfg.unknown

@@ -11,7 +11,7 @@ import torch
 from gptforge import __version__
 from gptforge import runtime as machine
 from gptforge.checkpoint import Loaded
-from gptforge.config import EvalTextConfig
+from gptforge.config import EvalTextConfig, TrainConfig
 from gptforge.data.leakage import overlap, run_length
 from gptforge.data.loader import eval_batches, n_eval_windows
 from gptforge.errors import ConfigError, NumericalError
@@ -29,11 +29,19 @@ SLOW = 3  # times that a token is read, and above: said before it begins
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Windows:
-    """How a text is cut: windows of `block_size` tokens that begin `stride` apart, `batch_size` at once."""
+    """How a text is cut: windows of `block_size` tokens that begin `stride` apart, `batch_size` at once.
+
+    `pack` is what a token sees of its window: the text before it, or its own document only ("documents").
+    """
 
     block_size: int
     stride: int
     batch_size: int
+    pack: str
+
+    def documents(self, text: Text) -> np.ndarray | None:
+        """The first token of each document that tokens do not see beyond, if so."""
+        return text.starts if self.pack == "documents" else None
 
     def times_read(self, n_tokens: int) -> float:
         """How often each token is read: what the context costs."""
@@ -53,7 +61,7 @@ def measure(
     for a model whose loss is not finite.
     """
     report = on_progress or (lambda doing, share: None)
-    windows = _windows(cfg, loaded.config.model.block_size, str(chosen.device.value))
+    windows = _windows(cfg, loaded.config, str(chosen.device.value))
     reader = Reader(loaded.path, loaded.config, loaded.tokenizer, on_progress)
     text, learnt, warnings = reader.read(cfg.data, cfg.split)
     if text.left_out:
@@ -87,7 +95,8 @@ def measure(
     }
 
 
-def _windows(cfg: EvalTextConfig, block_size: int, device: str) -> Windows:
+def _windows(cfg: EvalTextConfig, trained: TrainConfig, device: str) -> Windows:
+    block_size = trained.model.block_size
     stride = cfg.stride or block_size
     if stride > block_size:
         raise ConfigError(
@@ -95,11 +104,13 @@ def _windows(cfg: EvalTextConfig, block_size: int, device: str) -> Windows:
             where=f"the model's block_size is {block_size}",
             fix=f"stride={block_size} or less",
         )
-    return Windows(block_size, stride, cfg.batch_size or max(1, TOKENS_AT_ONCE[device] // block_size))
+    batch_size = cfg.batch_size or max(1, TOKENS_AT_ONCE[device] // block_size)
+    return Windows(block_size, stride, batch_size, cfg.data.pack or trained.data.pack)
 
 
 def _scores(loaded: Loaded, text: Text, windows: Windows, chosen: machine.Runtime, report: Progress) -> Scores:
-    batches = eval_batches(text.tokens, windows.block_size, windows.batch_size, stride=windows.stride)
+    size, stride = windows.block_size, windows.stride
+    batches = eval_batches(text.tokens, size, windows.batch_size, stride=stride, documents=windows.documents(text))
     n_labels, done = len(text.tokens) - 1, 0
 
     def count(n: int) -> None:
@@ -180,7 +191,7 @@ def _baselines(
 
 
 def _breakdown(cfg: EvalTextConfig, text: Text, scored: Scored, windows: Windows, loaded: Loaded) -> dict[str, Any]:
-    before = tokens_before(len(scored.sizes), windows.block_size, windows.stride)
+    before = tokens_before(len(scored.sizes), windows.block_size, windows.stride, windows.documents(text))
     several = len(set(text.names)) > 1
 
     def text_of(first: int, end: int) -> str:

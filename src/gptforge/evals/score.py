@@ -88,8 +88,15 @@ def _compared(logits: Tensor, targets: Tensor, exactly: bool) -> tuple[Tensor, T
     return nats, hits, unsure
 
 
-def tokens_before(n_labels: int, block_size: int, stride: int) -> np.ndarray:
-    """How many tokens the model saw when it predicted each label, (n_labels,) int64: those of its window so far."""
+def tokens_before(n_labels: int, block_size: int, stride: int, documents: np.ndarray | None = None) -> np.ndarray:
+    """How many tokens the model saw when it predicted each label, (n_labels,) int64: those of its window so far.
+
+    With the first token of each of `documents` (n,) only those of the label's document and the one before it.
+    """
     index = np.arange(n_labels)
     window = np.maximum(0, (index - block_size) // stride + 1)
-    return index - window * stride + 1
+    seen = index - window * stride + 1
+    if documents is None:
+        return seen
+    own = documents[np.searchsorted(documents, index + 1, side="right") - 1]
+    return np.minimum(seen, index - own + 2)

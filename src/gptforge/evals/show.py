@@ -62,6 +62,8 @@ def head(result: Mapping[str, Any]) -> Iterator[str]:
     sizes = f"{text['scored_tokens']:,} tokens, {text['scored_bytes']:,} bytes"
     documents = f", {text['documents']:,} documents" if text["documents"] > 1 else ""
     yield f"{sizes}{documents}; windows of {how['block_size']} tokens, {how['dtype']} on {how['device']}"
+    if how["pack"] == "documents":
+        yield "each token sees its own document only"
     if how["stride"] < how["block_size"]:
         least = f"after the first window every token has at least {how['least_context']} before it"
         yield f"stride {how['stride']}: {least}; each is read {how['times_read']:.1f} times"
@@ -184,11 +186,12 @@ def save(result: Mapping[str, Any], path: Path, name: str) -> Path:
 
 
 def file_name(result: Mapping[str, Any]) -> str:
-    """Tells evaluations of one run apart: by step, text, part and stride; the same one again has the same name."""
+    """Tells evaluations of one run apart: by step, text, part, stride and packing; the same again has the same name."""
     text, how = result["text"], result["how"]
     label = re.sub(r"[^\w.-]+", "-", f"{text['label']}-{text['split']}")[:60]
     stride = f"-stride{how['stride']}" if how["stride"] < how["block_size"] else ""
-    return f"eval-{result['checkpoint']['step']:06d}-{label}{stride}-{text['sha256'][:8]}.json"
+    apart = "-documents" if how["pack"] == "documents" else ""
+    return f"eval-{result['checkpoint']['step']:06d}-{label}{stride}{apart}-{text['sha256'][:8]}.json"
 
 
 def run_of(checkpoint: Path) -> Path:

@@ -138,6 +138,7 @@ def as_learnt(data: EvalDataConfig, learnt: DataConfig) -> DataConfig:
         values["val_fraction"] = learnt.val_fraction
     if values["split"] == "auto":
         values["split"], values["split_seed"] = learnt.split, learnt.split_seed
+    values["pack"] = values["pack"] or learnt.pack
     return DataConfig(**values)
 
 

@@ -50,8 +50,10 @@ class Evaluator:
         """The loss over the whole validation split, and over windows spread evenly through the training split."""
         data, block_size = self._parts.dataset, self._cfg.model.block_size
         n_train = min(TRAIN_WINDOWS, n_eval_windows(len(data.val), block_size))
-        val = eval_batches(data.val, block_size, self._batch)
-        train = eval_batches(data.train, block_size, self._batch, limit_windows=n_train)
+        apart = self._cfg.data.pack == "documents"
+        of_val, of_train = (data.val_starts, data.train_starts) if apart else (None, None)
+        val = eval_batches(data.val, block_size, self._batch, documents=of_val)
+        train = eval_batches(data.train, block_size, self._batch, limit_windows=n_train, documents=of_train)
         with self._parts.best_weights():
             return self._loss(val), self._loss(train)
 

@@ -72,7 +72,8 @@ def build_parts(
     dataset = place.in_turn(lambda: prepare(cfg.data, cfg.tokenizer, tokenizer, progress, cfg.clean))
     check_length(dataset, cfg.model.block_size)
     order = order_of(dataset, cfg)
-    loader = TrainLoader(dataset.train, cfg.model.block_size, cfg.train.batch_size, order)
+    documents = dataset.train_starts if cfg.data.pack == "documents" else None
+    loader = TrainLoader(dataset.train, cfg.model.block_size, cfg.train.batch_size, order, documents)
     vocab_size = dataset.tokenizer.vocab_size
     check_room(cfg, chosen, machine, vocab_size)
     epoch = loader.windows_per_epoch

@@ -46,6 +46,7 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
     rows = [
         ("data", f"{data.manifest['label']}: {len(data.train):,} + {len(data.val):,} tokens", "training + validation"),
         *_shares(cfg, parts, steps),
+        *_packing(cfg, parts),
         ("tokenizer", f"{parts.tokenizer.kind}, {vocab} tokens", "tokenizer.kind"),
         ("model", f"{choices.get('model', '')} {shown_count(parameters)} parameters".strip(), shape),
         ("context", f"{cfg.model.block_size} tokens", _context(cfg.model.block_size, warmup, steps)),
@@ -103,6 +104,12 @@ def _shares(cfg: TrainConfig, parts: Parts, steps: int | None) -> list[tuple[str
     each = zip(cfg.data.sources, order.shares, order.passes(samples), strict=True)
     told = [f"{source.path} {share:.0%}" + (f" ({n:.1f} passes)" if steps else "") for source, share, n in each]
     return [("texts", ", ".join(told), "data.sources")]
+
+
+def _packing(cfg: TrainConfig, parts: Parts) -> list[tuple[str, str, str]]:
+    """Whether tokens see beyond their document."""
+    n = len(parts.dataset.train_starts)
+    return [("packing", f"each token sees its own of {n:,} documents", "data.pack")] if cfg.data.pack != "text" else []
 
 
 def _free(parts: Parts, processes: int) -> str:
