@@ -65,11 +65,12 @@ $(HARNESS): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[eval]'
 	@touch $@
 
-bench-quality: $(READY) ## measure losses and the time to them, about an hour: DATA=FILE [EXPERIMENT=NAME]
+bench-quality: $(READY) ## measure losses and the time to them, about an hour and a half: DATA=FILE [EXPERIMENT=NAME]
 	@test -f "$(DATA)" || { echo "make bench-quality needs a text: make bench-quality DATA=path/to/tinyshakespeare.txt"; exit 2; }
 	$(BIN)/python benchmarks/time_to_loss.py --data "$(DATA)"
 	@if [ -n "$(EXPERIMENT)" ]; then $(BIN)/python benchmarks/time_to_loss.py --data "$(DATA)" --experiment "$(EXPERIMENT)"; fi
 	$(BIN)/python benchmarks/main_job.py
+	$(BIN)/python benchmarks/cleaning_pays.py
 	$(BIN)/python benchmarks/report.py
 
 clean: ## remove the environment and caches of tools; runs/ stays

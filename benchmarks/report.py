@@ -16,8 +16,8 @@ FOLDER = Path(__file__).resolve().parent
 README, PICTURE = FOLDER / "README.md", FOLDER / "targets.svg"
 BEGIN, END = "<!-- results: written by report.py -->", "<!-- end of results -->"
 ORDER = (
-    "kernels", "training_step", "peak", "sampling", "startup", "memory", "scaling", "bpe", "cleaning", "personal_data",
-    "time_to_loss",
+    "kernels", "training_step", "peak", "sampling", "startup", "memory", "scaling", "bpe", "prepare", "cleaning",
+    "personal_data", "cleaning_pays", "time_to_loss",
 )  # fmt: skip
 
 WIDTH, LEFT, RIGHT, TOP, LINE = 760, 16, 130, 64, 38

@@ -16,8 +16,8 @@ FOLDER = ROOT / "benchmarks"
 MODULES = ("measure", "report", "workers", "plain", "processes", "shapes", "personal_data")
 NEEDS_PEER = {"training_step", "sampling"}
 SLOW = (
-    "kernels", "training_step", "peak", "sampling", "startup", "memory", "scaling", "bpe", "cleaning", "personal_data",
-    "time_to_loss",
+    "kernels", "training_step", "peak", "sampling", "startup", "memory", "scaling", "bpe", "cleaning", "prepare",
+    "personal_data", "cleaning_pays", "time_to_loss",
 )  # fmt: skip
 
 
