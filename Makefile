@@ -7,6 +7,8 @@ PEERS := $(VENV)/.peers
 HARNESS := $(VENV)/.harness
 BENCHMARKS := kernels training_step peak sampling startup memory scaling
 BENCH_DATA := bpe prepare cleaning personal_data
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 DATA ?=
 EXPERIMENT ?=
 
@@ -29,10 +31,10 @@ train: $(READY) ## train the small model on Shakespeare, then write a text with 
 	$(BIN)/gptforge sample ckpt=latest
 
 test: $(READY) check ## lint, types and the fast tests (under 10 minutes)
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: $(READY) check ## every test
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 test-harness: $(HARNESS) ## the tests that need the lm-evaluation-harness, which is installed first (0.4 GB)
 	$(BIN)/python -m pytest -q tests/evals/test_harness.py

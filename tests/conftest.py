@@ -15,7 +15,10 @@ hypothesis.settings.load_profile("gptforge")
 @pytest.fixture(scope="session", autouse=True)
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The cache that tests use: GPTFORGE_TEST_CACHE if that is set (kept), else a new folder; never the user's own."""
-    cache = Path(os.environ.get("GPTFORGE_TEST_CACHE") or tmp_path_factory.mktemp("cache"))
+    given, here = os.environ.get("GPTFORGE_TEST_CACHE"), tmp_path_factory.getbasetemp()
+    together = here.parent if "PYTEST_XDIST_WORKER" in os.environ else here  # of all processes that test
+    cache = Path(given) if given else together / "shared-cache"
+    cache.mkdir(parents=True, exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GPTFORGE_CACHE", str(cache))
         yield cache

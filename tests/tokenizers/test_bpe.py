@@ -157,6 +157,9 @@ def test_very_many_blanks_which_are_too_much_for_tiktoken(gpt2, blank):
 def test_many_blanks_are_found_wherever_they_are(before, blanks, after):
     text = "x" * before + " " * blanks + "x" * after
     assert bpe._has_many_blanks(text) == (blanks >= 10_000)
+
+
+def test_many_blanks_are_in_a_row():
     assert not bpe._has_many_blanks(" " * 9_999 + ("x" + " " * 9_998) * 3)
 
 
