@@ -1,0 +1,63 @@
+"""Does harm to gptforge and tells whether its promises hold: one line a fault.
+
+    cd tests; python -m faults [ID ...] [--full] [--trials N] [--seed N] [--workers N]
+
+`make faults` runs the quick set, `make faults-full` the full one. A line is
+
+    id  passed/N  seconds of the slowest trial  seed  the promise
+
+and the seed is that of the first failure; `python -m faults ID --seed N --trials 1` replays it.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+
+from faults import numbers
+from faults.suite import FIRST_SEED, Fault, Verdict, run, say
+
+
+def all_faults() -> list[Fault]:
+    """Every fault there is, in the order in which they are run."""
+    return [fault for module in (numbers,) for fault in module.FAULTS]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="faults", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("ids", nargs="*", metavar="ID", help="faults to run (default: all)")
+    parser.add_argument("--full", action="store_true", help="as many trials as docs/reliability.md reports")
+    parser.add_argument("--trials", type=int, help="so many trials of each")
+    parser.add_argument("--seed", type=int, default=FIRST_SEED, help="of the first trial")
+    parser.add_argument("--workers", type=int, default=2, help="processes at once (default 2)")
+    given = parser.parse_args()
+    faults = all_faults()
+    if unknown := set(given.ids) - {fault.id for fault in faults}:
+        parser.error(f"no fault is called {', '.join(sorted(unknown))}; there are {', '.join(f.id for f in faults)}")
+    began = time.perf_counter()
+    broken = 0
+    with tempfile.TemporaryDirectory(prefix="gptforge-faults-", ignore_cleanup_errors=True) as folder:
+        os.environ["GPTFORGE_FAULTS"] = folder
+        os.environ.setdefault("GPTFORGE_CACHE", os.environ.get("GPTFORGE_TEST_CACHE") or f"{folder}/cache")
+        for fault in faults:
+            if given.ids and fault.id not in given.ids:
+                continue
+            trials = given.trials or (fault.full if given.full else fault.quick)
+            if not trials:
+                continue
+            verdict = Verdict(fault, list(run(fault, range(given.seed, given.seed + trials), given.workers)))
+            print(verdict.line(), flush=True)
+            broken += not verdict.kept
+            for outcome in verdict.outcomes:
+                if outcome.wrong:
+                    say(f"--- {fault.id}, seed {outcome.seed}\n{outcome.wrong}")
+                    break
+    say(
+        f"{'all promises hold' if not broken else f'{broken} promises are broken'}; {time.perf_counter() - began:.0f} s"
+    )
+    return int(bool(broken))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
