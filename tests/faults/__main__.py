@@ -46,16 +46,15 @@ def main() -> int:
             trials = given.trials or (fault.full if given.full else fault.quick)
             if not trials:
                 continue
-            verdict = Verdict(fault, list(run(fault, range(given.seed, given.seed + trials), given.workers)))
-            print(verdict.line(), flush=True)
-            broken += not verdict.kept
-            for outcome in verdict.outcomes:
+            found = Verdict(fault, list(run(fault, range(given.seed, given.seed + trials), given.workers)))
+            print(found.line(), flush=True)
+            broken += not found.kept
+            for outcome in found.outcomes:
                 if outcome.wrong:
                     say(f"--- {fault.id}, seed {outcome.seed}\n{outcome.wrong}")
                     break
-    say(
-        f"{'all promises hold' if not broken else f'{broken} promises are broken'}; {time.perf_counter() - began:.0f} s"
-    )
+    verdict = f"{broken} promises are broken" if broken else "all promises hold"
+    say(f"{verdict}; {time.perf_counter() - began:.0f} s")
     return int(bool(broken))
 
 

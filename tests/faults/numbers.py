@@ -17,13 +17,18 @@ MARGIN = 0.3  # nats
 
 def initial_loss(draw: random.Random, ground: Any) -> None:
     """A new model of any shape knows nothing yet: its loss is that of equally likely tokens."""
-    width = draw.choice([32, 64, 128])
     shape = {
-        "n_layer": draw.randint(1, 6), "n_head": draw.choice([1, 2, 4]), "n_embd": width, "block_size": 32,
-        "position": draw.choice(["rope", "learned", "none"]), "bias": draw.random() < 0.5,
-        "tie_embeddings": draw.random() < 0.5, "init_residual": draw.choice(["scaled", "full", "zero"]),
-        "norm": {"kind": draw.choice(["layernorm", "rmsnorm"])}, "mlp": {"kind": draw.choice(["gelu", "relu2", "swiglu"])},
-    }  # fmt: skip
+        "n_layer": draw.randint(1, 6),
+        "n_head": draw.choice([1, 2, 4]),
+        "n_embd": draw.choice([32, 64, 128]),
+        "block_size": 32,
+        "position": draw.choice(["rope", "learned", "none"]),
+        "bias": draw.random() < 0.5,
+        "tie_embeddings": draw.random() < 0.5,
+        "init_residual": draw.choice(["scaled", "full", "zero"]),
+        "norm": {"kind": draw.choice(["layernorm", "rmsnorm"])},
+        "mlp": {"kind": draw.choice(["gelu", "relu2", "swiglu"])},
+    }
     vocab = draw.choice([65, 256, 2_000, 50_257])
     model = Transformer(build(ModelConfig, shape), vocab)
     model.init_weights(torch.Generator().manual_seed(draw.randrange(2**31)))
