@@ -155,6 +155,15 @@ def first_sound(paths: list[Path]) -> tuple[Path, list[str]]:
     raise CheckpointError("no checkpoint is sound", where=warnings[-1], fix="train anew")
 
 
+def newest_sound(run: Run) -> Path | None:
+    """The newest checkpoint that verifies; None if there is none."""
+    for step in reversed(run.steps()):
+        with contextlib.suppress(CheckpointError):
+            verify(run.checkpoint(step))
+            return run.checkpoint(step)
+    return None
+
+
 def to_go_on_from(text: str) -> tuple[Run, Path | None, list[str]]:
     """The run that resume=`text` means, the checkpoint it goes on from, and warnings. Raises CheckpointError."""
     run = Run.find(text)

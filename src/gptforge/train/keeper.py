@@ -61,6 +61,11 @@ class Keeper:
         write_json(self._run.path / "env.json", plan.environment(self._parts))
         write_json(self._run.summary, self._summary("running", state))
 
+    def cut_back(self, state: TrainState) -> None:
+        """Forgets the metrics of steps that a run which goes back will make anew."""
+        if self._files:
+            self._files.metrics.truncate(state.metrics_bytes)
+
     def decided_anew(self) -> None:
         """Records decisions that had to be changed on the way, before the first step."""
         self.fingerprint = plan.fingerprint(self._parts)

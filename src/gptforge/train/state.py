@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from gptforge.checkpoint import json_bytes, load_weights, read_tensors, tensor_b
 from gptforge.errors import CheckpointError
 from gptforge.optim import Together, WeightAverage, each
 from gptforge.runs import read_json
+from gptforge.train.watch import Watch
 
 LEGACY_NUMPY = "MT19937"
 OVERFIT_MARGIN = 0.02  # share by which val_loss is above its best before that is called overfitting
@@ -51,6 +52,11 @@ class TrainState:
     last_eval_step: int = 0
     overfit_said: bool = False
     metrics_bytes: int = 0  # length of metrics.jsonl
+    watch: Watch = field(default_factory=Watch)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.watch, dict):  # out of JSON
+            self.watch = Watch(**self.watch)
 
     def advance(self, loss_sum: float, tokens: int) -> None:
         """Counts one optimizer step."""
@@ -149,6 +155,17 @@ def unpack(
         return state, dict(held["fingerprint"])
     except (LookupError, TypeError, ValueError, RuntimeError) as e:
         raise CheckpointError(f"the training state does not fit: {e}", where=str(path)) from None
+
+
+def not_finite(model: nn.Module, optimizer: Optimizer | Together) -> str:
+    """The name of a weight or moment that is no finite number; nothing if all are."""
+    tensors = dict(model.state_dict()) | optimizer_tensors(model, optimizer)
+    held = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+    if not held:
+        return ""
+    device = next(iter(held.values())).device
+    sound = torch.stack([tensor.isfinite().all().to(device) for tensor in held.values()]).tolist()  # one wait
+    return next((name for name, fine in zip(held, sound, strict=True) if not fine), "")
 
 
 def optimizer_tensors(model: nn.Module, optimizer: Optimizer | Together) -> dict[str, Tensor]:
