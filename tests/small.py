@@ -115,8 +115,11 @@ def log(run: str | Path) -> str:
     return Path(run, "train.log").read_text(encoding="utf-8")
 
 
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def course(run: str | Path) -> tuple[str, str, list[dict[str, Any]]]:
     """What must be equal bit for bit: hashes of the weights and of the newest optimizer state, and the records."""
     newest = Run(Path(run)).newest_first()[0]
-    optimizer = hashlib.sha256((newest / "optimizer.safetensors").read_bytes()).hexdigest()
-    return summary(run)["weights_sha256"], optimizer, records(run)
+    return summary(run)["weights_sha256"], sha256(newest / "optimizer.safetensors"), records(run)

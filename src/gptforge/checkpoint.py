@@ -109,20 +109,7 @@ def set_aside(run: Run, after: int) -> Path | None:
 
 def verify(checkpoint: Path) -> None:
     """Raises CheckpointError unless every byte of a checkpoint is what was written."""
-    held = read_json(checkpoint / MANIFEST, "the checkpoint's manifest")
-    if held.get("format") != FORMAT:
-        raise CheckpointError(
-            f"its format is {held.get('format')!r}, this gptforge reads {FORMAT}",
-            where=str(checkpoint),
-            fix="use the gptforge that wrote it (its version is in the run's env.json)",
-        )
-    if held.get("manifest_sha256") != _digest_of(held):
-        raise CheckpointError("its manifest is damaged", where=str(checkpoint / MANIFEST))
-    try:
-        step, written = held["step"], {Path(name).name: str(e["sha256"]) for name, e in held["files"].items()}
-    except (KeyError, TypeError, AttributeError):
-        raise CheckpointError("its manifest is not complete", where=str(checkpoint / MANIFEST)) from None
-    for name, expected in written.items():
+    for name, expected in _written(checkpoint).items():
         path = checkpoint / name
         try:
             with open(path, "rb") as f:
@@ -132,12 +119,35 @@ def verify(checkpoint: Path) -> None:
         except OSError as e:
             raise CheckpointError(f"a file of the checkpoint cannot be read: {e.strerror}", where=str(path)) from None
         if found != expected:
-            raise CheckpointError(
-                f"a file of the checkpoint is damaged: sha256 {found[:16]}…, written was {expected[:16]}…",
-                where=str(path),
-            )
+            raise _damaged("a file of the checkpoint", found, expected, path)
+
+
+def _written(checkpoint: Path) -> dict[str, str]:
+    """The SHA-256 of each file by a checkpoint's manifest. Raises CheckpointError unless that is what was written."""
+    path = checkpoint / MANIFEST
+    held = read_json(path, "the checkpoint's manifest")
+    if held.get("format") != FORMAT:
+        raise CheckpointError(
+            f"its format is {held.get('format')!r}, this gptforge reads {FORMAT}",
+            where=str(path),
+            fix="use the gptforge that wrote it (its version is in the run's env.json)",
+        )
+    if held.get("manifest_sha256") != (digest := _digest_of(held)):
+        raise _damaged("its manifest", digest, str(held.get("manifest_sha256")), path)
+    found, written = (hashlib.sha256(b).hexdigest() for b in (path.read_bytes(), json_bytes(held)))
+    if found != written:  # in white space, which its digest is blind to
+        raise _damaged("its manifest", found, written, path)
+    try:
+        step, files = held["step"], {Path(name).name: str(e["sha256"]) for name, e in held["files"].items()}
+    except (KeyError, TypeError, AttributeError):
+        raise CheckpointError("its manifest is not complete", where=str(path)) from None
     if f"step-{step:06d}" != checkpoint.name:
-        raise CheckpointError(f"it holds step {step}, which is not its name", where=str(checkpoint))
+        raise CheckpointError(f"it holds step {step}, which is not its name", where=str(path))
+    return files
+
+
+def _damaged(what: str, found: str, written: str, path: Path) -> CheckpointError:
+    return CheckpointError(f"{what} is damaged: sha256 {found[:16]}…, written was {written[:16]}…", where=str(path))
 
 
 def first_sound(paths: list[Path]) -> tuple[Path, list[str]]:

@@ -165,7 +165,7 @@ def candidates(text: str) -> list[Path]:
     if text == "best":
         return [_best(Run.find("latest"))]
     path = _resolve(text)
-    if (path / MANIFEST).is_file():
+    if _is_checkpoint(path):
         return [path]
     if path.name in ("best", "latest") and not path.is_dir():
         run = Run(_containing_run(path.parent))
@@ -321,6 +321,14 @@ def _nearby(text: str) -> list[str]:
 def _containing_run(path: Path) -> Path:
     """The run directory at or above a path (a checkpoint, checkpoints/, config.json)."""
     for candidate in (path, *list(path.resolve().parents)[:2]):
-        if (candidate / CLAIM).is_file() and not (candidate / MANIFEST).is_file():
+        if (candidate / CLAIM).is_file() and not _is_checkpoint(candidate):
             return candidate
     raise CheckpointError(f"{path} is no run and no checkpoint of one", fix="ckpt=latest, or a folder below runs/")
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether a directory is a checkpoint; one that has lost its manifest is known by its place."""
+    place = path.resolve()
+    return (path / MANIFEST).is_file() or (
+        STEP_DIR.fullmatch(place.name) is not None and place.parent.name == "checkpoints" and path.is_dir()
+    )
