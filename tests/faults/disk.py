@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import gc
 import io
 import os
 import shutil
@@ -30,6 +29,10 @@ CODES = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 REFUSABLE = ("open", "write", "fsync", "rename", "link", "mkdir", "truncate")  # a full disk lets files be removed
 SAVED, LAST = 3, 6  # the steps that are saved
 CALLS = 240  # at least as many as there are calls to refuse, so that the quick set refuses each of them once
+MB = 2**20
+SIZES = 20  # of full disks
+SMALLEST, LARGEST = 16 * 2**10, 17 * MB  # bytes; a save wants 16 MiB and what it writes, so the largest will do
+LEFT, ENOUGH = 200_000, 150_000  # bytes, of which a save needs the less
 SETTINGS = {"train__steps": LAST, "checkpoint__every": 3, "checkpoint__keep": 1, "eval__every": 3}
 EARLIER = DataConfig(source="files", path="earlier.txt"), TokenizerConfig(), CleanConfig()
 TEXT = DataConfig(source="files", path="text.txt"), TokenizerConfig(), CleanConfig()
@@ -157,7 +160,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def check_old_state(what: str, run: Run, ground: Ground) -> None:
     """The checkpoint that was there is there, or the new one is: whole, and `best` with it."""
-    found, path, warnings = checkpoint.to_go_on_from(str(run.path))
+    _, path, warnings = checkpoint.to_go_on_from(str(run.path))
     assert path is not None and not warnings, f"{what}: {warnings}"
     best = run.pointer("best")
     assert best in run.steps(), f"{what}: best is step {best}, there are {run.steps()}"
@@ -240,6 +243,83 @@ def refused_call(draw: Draw, ground: Ground) -> None:
         refused_preparation(refusal, os.strerror(code), what, ground)
 
 
+# Full disks --------------------------------------------------------------------------------------------------
+
+
+def mount(*words: str) -> None:
+    """Calls mount(8) for a disk in memory; skips the trial where that is not allowed."""
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", *words], check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as e:
+        raise unittest.SkipTest("no disk of a small size can be mounted here, which root can on Linux") from e
+
+
+@contextlib.contextmanager
+def small_disk(size: int) -> Iterator[Path]:
+    """A disk of that many bytes."""
+    folder = Path("disk").resolve()
+    folder.mkdir()
+    mount("-o", f"size={size}", "tmpfs", str(folder))
+    try:
+        yield folder
+    finally:  # lazily: tokens may still be mapped from it
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def too_small_disk(size: int, ground: Ground) -> None:
+    """A run and its cache on a disk that is full sooner or later; then it grows, and the same words go on."""
+    shutil.copy(ground.folder / "text.txt", "text.txt")
+    words = small.typed(small.config(**SETTINGS), "run")[:-1]
+    with small_disk(size) as disk, own_cache("disk/cache"):
+        run = Run(disk / "run")
+        code, said = told(*words, f"hydra.run.dir={run.path}")
+        what = f"a disk of {size:,} bytes"
+        assert code in (0, 5), f"{what}: exit {code}: {said}"
+        if code:
+            check_message(what, said, "")
+            mount("-o", f"remount,size={64 * MB}", "tmpfs", str(disk))
+            if not run.config.exists():
+                code, said = told(*words, f"hydra.run.dir={run.path}")
+                assert code == 0, f"{what}: exit {code} once it has grown: {said}"
+        check_going_on(what, run, ground)
+
+
+def filled_disk(left: int, ground: Ground) -> None:
+    """A disk that somebody else fills but for `left` bytes, after the last save has found it large enough."""
+    shutil.copy(ground.folder / "text.txt", "text.txt")
+    enough = checkpoint._check_space
+
+    def filled(folder: Path, size: int) -> None:
+        enough(folder, size)
+        if Path(folder, f"step-{SAVED:06d}").exists():
+            os.truncate(ballast, 0)
+            with ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+                while (free := shutil.disk_usage(folder).free - left) > 0:
+                    file.write(bytes(min(free, MB)))
+
+    with small_disk(32 * MB) as disk:
+        run = Run(Path(shutil.copytree(ground.folder / "run", disk / "run")))
+        (ballast := disk / "ballast").touch()
+        with mock.patch.object(checkpoint, "_check_space", filled):
+            code, said = told("train", f"resume={run.path}")
+        what = f"a disk with {left:,} bytes left"
+        assert code == 5 or (code == 0 and left > ENOUGH), f"{what}: exit {code}: {said}"
+        if code:
+            check_message(what, said, os.strerror(errno.ENOSPC))
+        check_old_state(what, run, ground)
+        ballast.unlink()
+        check_going_on(what, run, ground)
+
+
+def full_disk(draw: Draw, ground: Ground) -> None:
+    """Disks of twenty sizes, and as many amounts that others leave of one."""
+    which, case = draw.number % 2, 7 * (draw.number // 2) % SIZES  # in an order that few trials spread over
+    if which:
+        filled_disk(LEFT * case // (SIZES - 1), ground)
+    else:
+        too_small_disk(int(SMALLEST * (LARGEST / SMALLEST) ** (case / (SIZES - 1))), ground)
+
+
 FAULTS = [
     Fault(
         "C2",
@@ -247,6 +327,14 @@ FAULTS = [
         refused_call,
         quick=CALLS,
         full=len(CODES) * CALLS,
+        prepared=stopped_run,
+    ),
+    Fault(
+        "C3",
+        "a disk that is full spoils nothing, and a run goes on once there is space",
+        full_disk,
+        quick=6,
+        full=2 * SIZES,
         prepared=stopped_run,
     ),
 ]
