@@ -115,6 +115,16 @@ def log(run: str | Path) -> str:
     return Path(run, "train.log").read_text(encoding="utf-8")
 
 
+def litter(folder: Path) -> list[str]:
+    """Files and folders that were to be renamed or removed."""
+    return [str(p) for p in folder.rglob("*") if p.name != ".lock" and (p.name[0] == "." or p.name.endswith(".tmp"))]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files in a folder by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 

@@ -24,7 +24,7 @@ from gptforge.config import TrainConfig
 from gptforge.config.saved import load_config
 from gptforge.errors import CheckpointError, ResourceError, from_os_error
 from gptforge.model import Transformer
-from gptforge.runs import MANIFEST, Run, candidates, read_json, write_text
+from gptforge.runs import MANIFEST, Run, candidates, read_json, sync_directory, write_text
 from gptforge.tokenizers import Tokenizer, load_tokenizer
 
 FORMAT = 1
@@ -40,14 +40,15 @@ def commit(run: Run, step: int, files: Mapping[str, bytes]) -> Path:
     temporary = target.with_name(f".tmp-{target.name}-{os.getpid()}")
     try:
         run.checkpoints.mkdir(exist_ok=True)
+        sync_directory(run.path)  # checkpoints/ itself, and the metrics that the checkpoint counts on
         _check_space(run.checkpoints, sum(map(len, files.values())))
         temporary.mkdir()
         for name, content in files.items():
             _write_synced(temporary / name, content)
         _write_synced(temporary / MANIFEST, manifest(step, files))
-        _sync_directory(temporary)
+        sync_directory(temporary)
         os.rename(temporary, target)
-        _sync_directory(run.checkpoints)
+        sync_directory(run.checkpoints)
     except OSError as e:
         raise from_os_error(e, f"checkpoint step {step} cannot be written") from e
     finally:
@@ -56,9 +57,10 @@ def commit(run: Run, step: int, files: Mapping[str, bytes]) -> Path:
 
 
 def point(run: Run, name: str, step: int) -> None:
-    """Moves checkpoints/latest or checkpoints/best to a committed step."""
+    """Moves checkpoints/latest or checkpoints/best to a committed step, before the one it named may be removed."""
     try:
         write_text(run.checkpoints / name, run.checkpoint(step).name + "\n")
+        sync_directory(run.checkpoints)
     except OSError as e:
         raise from_os_error(e, f"the pointer to the {name} checkpoint cannot be written") from e
 
@@ -265,17 +267,6 @@ def _write_synced(path: Path, content: bytes) -> None:
         f.write(content)
         f.flush()
         os.fsync(f.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    """Makes the names in a directory durable; Windows has no such call."""
-    if os.name == "nt":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _check_space(folder: Path, size: int) -> None:

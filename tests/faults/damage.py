@@ -1,11 +1,14 @@
 """C1, C4, C5: checkpoints whose files are damaged, that a power cut came upon, and that live through a long life."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import small
+from faults.power import Mark, Recorder, leave
+from faults.storage import watched
 from faults.suite import Draw, Fault
 from gptforge import checkpoint
 from gptforge.errors import CheckpointError
@@ -115,6 +118,86 @@ def damaged_file(draw: Draw, ground: Run) -> None:
         raise AssertionError(f"{harm}: loaded all the same")
 
 
+# C4 ----------------------------------------------------------------------------------------------------------
+
+LIFE = {"train__steps": 16, "checkpoint__every": 8, "checkpoint__keep": 1, "eval__every": 12}
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """All that a run did to the disk, the files of each checkpoint that it committed, and how it ended."""
+
+    folder: Path
+    disk: Recorder
+    checkpoints: dict[int, dict[str, bytes]]
+    whole: tuple
+
+
+def recorded_run() -> Recorded:
+    trainer_module.measured_peak = lambda runtime: 1e12
+    small.write_text()
+    Path("disk").mkdir()
+    disk = Recorder(Path("disk"))
+    checkpoints: dict[int, dict[str, bytes]] = {}
+    commit, point = checkpoint.commit, checkpoint.point
+
+    def committed(run: Run, step: int, files: Mapping[str, bytes]) -> Path:
+        path = commit(run, step, files)
+        disk.mark(f"newest {step}")
+        checkpoints[step] = small.contents(path)
+        return path
+
+    def pointed(run: Run, name: str, step: int) -> None:
+        point(run, name, step)
+        disk.mark(f"{name} {step}")
+
+    with (
+        watched(Path("disk"), disk),
+        mock.patch.object(checkpoint, "commit", committed),
+        mock.patch.object(checkpoint, "point", pointed),
+    ):
+        assert small.gptforge(*small.typed(small.config(**LIFE), "run")[:-1], "hydra.run.dir=disk/run") == 0
+    return Recorded(Path.cwd(), disk, checkpoints, small.course("disk/run"))
+
+
+def promised(ground: Recorded, cut: int, name: str) -> tuple[int | None, int | None]:
+    """The step that `newest` or `best` had been promised to be, and the one that it was to be next."""
+    told = [
+        [int(m.name.split()[1]) for m in steps if isinstance(m, Mark) and m.name.split()[0] == name]
+        for steps in (ground.disk.steps[:cut], ground.disk.steps[cut:])
+    ]
+    before, after = told
+    return before[-1] if before else None, after[0] if after else None
+
+
+def power_cut(draw: Draw, ground: Recorded) -> None:
+    """Whatever a power cut leaves, the newest checkpoint that was promised is there, and the run goes on from it."""
+    steps = ground.disk.steps
+    ends = [n for n, step in enumerate(steps) if isinstance(step, Mark)]
+    cut = draw.randint(0, len(steps)) if draw.random() < 0.5 else max(0, draw.choice(ends) + 1 - draw.randrange(40))
+    leave(ground.disk, cut, draw, Path("disk"))
+    shutil.copy(ground.folder / "text.txt", "text.txt")
+    run, what = Run(Path("disk/run")), f"cut after {cut} of {len(steps)} steps, the last was {steps[cut - 1]}"
+    newest, best = promised(ground, cut, "newest"), promised(ground, cut, "best")
+    if newest[0] is None and not run.config.exists():
+        shutil.rmtree(run.path, ignore_errors=True)  # nothing was promised, and what is there is no run
+        words = [*small.typed(small.config(**LIFE), "run")[:-1], "hydra.run.dir=disk/run"]
+    else:
+        _, path, warnings = checkpoint.to_go_on_from(str(run.path))
+        step = path and int(path.name.removeprefix("step-"))
+        assert step in newest, f"{what}: step {step} is taken instead of {newest}: {warnings}"
+        if path and step:
+            assert not warnings, f"{what}: {warnings}"
+            assert small.contents(path) == ground.checkpoints[step], f"{what}: step {step} is a mix"
+        assert run.pointer("best") in best, f"{what}: best is {run.pointer('best')} instead of {best}"
+        if run.pointer("best"):
+            checkpoint.verify(run.checkpoint(run.pointer("best") or 0))
+        words = ["train", "resume=disk/run"]
+    assert small.gptforge(*words) == 0, f"{what}: the run does not go on"
+    assert small.course(run.path) == ground.whole, f"{what}: the run takes another course"
+    assert not small.litter(run.path), f"{what}: {small.litter(run.path)}"
+
+
 FAULTS = [
     Fault(
         "C1",
@@ -123,5 +206,13 @@ FAULTS = [
         quick=800,
         full=4000,
         prepared=three_checkpoints,
+    ),
+    Fault(
+        "C4",
+        "after a power cut in a save the checkpoint before or the new one is there, whole",
+        power_cut,
+        quick=150,
+        full=1000,
+        prepared=recorded_run,
     ),
 ]

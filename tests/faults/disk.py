@@ -86,7 +86,7 @@ def stopped_run() -> Ground:
                 prepared_earlier(what)
                 with watched(Path.cwd(), count):
                     count.armed = True
-                    stored[what] = contents(stored_in(prepared(RECIPES[what])))
+                    stored[what] = small.contents(stored_in(prepared(RECIPES[what])))
         calls += [(what, number) for number in range(count.seen)]
     assert len(calls) <= CALLS, f"{len(calls)} calls may fail: CALLS is too small to refuse each of them once"
     return Ground(Path.cwd(), small.course("whole"), calls, stored)
@@ -149,15 +149,6 @@ def check_message(what: str, said: str, reason: str) -> None:
     assert reason in message and len(message.splitlines()) <= MAX_LINES, f"{what}: {message}"
 
 
-def litter(folder: Path) -> list[str]:
-    """Files and folders that were to be renamed or removed."""
-    return [str(p) for p in folder.rglob("*") if p.name != ".lock" and (p.name[0] == "." or p.name.endswith(".tmp"))]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 def check_old_state(what: str, run: Run, ground: Ground) -> None:
     """The checkpoint that was there is there, or the new one is: whole, and `best` with it."""
     _, path, warnings = checkpoint.to_go_on_from(str(run.path))
@@ -166,8 +157,8 @@ def check_old_state(what: str, run: Run, ground: Ground) -> None:
     assert best in run.steps(), f"{what}: best is step {best}, there are {run.steps()}"
     checkpoint.verify(run.checkpoint(best))
     earlier = ground.folder / "run" / "checkpoints" / f"step-{SAVED:06d}"
-    kept = [contents(run.checkpoint(step)) for step in run.steps() if step == SAVED]
-    assert kept in ([], [contents(earlier)]), f"{what}: step {SAVED} was changed"
+    kept = [small.contents(run.checkpoint(step)) for step in run.steps() if step == SAVED]
+    assert kept in ([], [small.contents(earlier)]), f"{what}: step {SAVED} was changed"
 
 
 def check_going_on(what: str, run: Run, ground: Ground) -> None:
@@ -175,7 +166,7 @@ def check_going_on(what: str, run: Run, ground: Ground) -> None:
     code, said = told("train", f"resume={run.path}")
     assert code == 0, f"{what}: exit {code} at the next start: {said}"
     assert small.course(run.path) == ground.whole, f"{what}: another course"
-    assert not litter(run.path), f"{what}: {litter(run.path)}"
+    assert not small.litter(run.path), f"{what}: {small.litter(run.path)}"
 
 
 def refused_save(refusal: Refusal, reason: str, ground: Ground) -> None:
@@ -207,7 +198,7 @@ def prepared(recipe: tuple[DataConfig, TokenizerConfig, CleanConfig]) -> Dataset
 
 def prepared_earlier(what: str) -> dict[str, bytes]:
     """The files of another text that is in the cache before; none where there is to be no cache."""
-    return {} if what == "first" else contents(stored_in(prepared(EARLIER)))
+    return {} if what == "first" else small.contents(stored_in(prepared(EARLIER)))
 
 
 def refused_preparation(refusal: Refusal, reason: str, what: str, ground: Ground) -> None:
@@ -223,12 +214,12 @@ def refused_preparation(refusal: Refusal, reason: str, what: str, ground: Ground
         else:
             raise AssertionError(f"{refusal.refused}: no error")
         assert refusal.refused, "nothing was refused"
-        assert not litter(cache), f"{refusal.refused}: {litter(cache)}"
+        assert not small.litter(cache), f"{refusal.refused}: {small.litter(cache)}"
         assert prepared_earlier(what) == before, f"{refusal.refused}: the earlier text is another"
         again = prepared(RECIPES[what])
-        assert contents(stored_in(again)) == ground.stored[what], f"{refusal.refused}: other tokens"
+        assert small.contents(stored_in(again)) == ground.stored[what], f"{refusal.refused}: other tokens"
         assert not [w for w in again.warnings if "damaged" in w], f"{refusal.refused}: {again.warnings}"
-        assert not litter(cache), f"{refusal.refused}: {litter(cache)} after the next start"
+        assert not small.litter(cache), f"{refusal.refused}: {small.litter(cache)} after the next start"
 
 
 def refused_call(draw: Draw, ground: Ground) -> None:
