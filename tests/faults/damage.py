@@ -1,4 +1,4 @@
-"""C1, C4, C5: checkpoints whose files are damaged, that a power cut came upon, and that live through a long life."""
+"""C1, C4: checkpoints whose files are damaged, or that a power cut came upon."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -177,7 +177,10 @@ def power_cut(draw: Draw, ground: Recorded) -> None:
     cut = draw.randint(0, len(steps)) if draw.random() < 0.5 else max(0, draw.choice(ends) + 1 - draw.randrange(40))
     leave(ground.disk, cut, draw, Path("disk"))
     shutil.copy(ground.folder / "text.txt", "text.txt")
-    run, what = Run(Path("disk/run")), f"cut after {cut} of {len(steps)} steps, the last was {steps[cut - 1]}"
+    run, what = (
+        Run(Path("disk/run")),
+        f"cut after {cut} of {len(steps)} steps, the last was {['none', *ground.disk.said][cut]}",
+    )
     newest, best = promised(ground, cut, "newest"), promised(ground, cut, "best")
     if newest[0] is None and not run.config.exists():
         shutil.rmtree(run.path, ignore_errors=True)  # nothing was promised, and what is there is no run

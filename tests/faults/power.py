@@ -71,18 +71,23 @@ class Recorder:
 
     def __init__(self, root: Path) -> None:
         self.steps: list[Step] = []
+        self.said: list[str] = []  # what each step is, in words
         self._root, self.top = root.resolve(), Folder()
 
     def mark(self, name: str) -> None:
-        self.steps.append(Mark(name))
+        self._note(Mark(name), name)
 
     def __call__(self, change: Change) -> None:
         if change.kind == "fsync":
-            self.steps.append(Synced(self._node(change.path)))
+            self._note(Synced(self._node(change.path)), str(change))
         elif change.kind in ("write", "truncate"):
             self._written(change)
         else:
             self._named(change)
+
+    def _note(self, step: Step, said: str) -> None:
+        self.steps.append(step)
+        self.said.append(said)
 
     def _node(self, path: Path) -> Node:
         node: Node = self.top
@@ -106,7 +111,7 @@ class Recorder:
             end = change.place + len(change.data)
             after = before[: change.place].ljust(change.place, b"\0") + change.data + before[end:]
         file.versions.append(after)
-        self.steps.append(Written(file, len(file.versions) - 1))
+        self._note(Written(file, len(file.versions) - 1), str(change))
 
     def _named(self, change: Change) -> None:
         folder, name = self._place(change.path)
@@ -122,7 +127,7 @@ class Recorder:
             out = [(folder, name)] if change.kind == "rename" else []
             done = Renaming(out, [(*self._place(change.target), folder.names[name])])
         _apply(done)
-        self.steps.append(done)
+        self._note(done, str(change))
 
 
 def _apply(done: Renaming) -> None:
