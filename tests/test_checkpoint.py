@@ -88,7 +88,8 @@ def test_every_flipped_bit_is_found(trained, name, data):
     {
         "empty": lambda b: b"",
         "half": lambda b: b[: len(b) // 2],
-        "one byte less": lambda b: b[:-2],
+        "one byte less": lambda b: b[:-1],
+        "a line feed more": lambda b: b + b"\n",
         "one byte more": lambda b: b + b"x",
         "zeroed end": lambda b: b[:-100] + bytes(100),
         "another file": lambda b: b"something else",
@@ -111,6 +112,16 @@ def test_a_missing_file_is_found(run, name):
         verify(run.checkpoint(8))
 
 
+def test_a_missing_manifest_makes_no_run_of_a_checkpoint(run):
+    named = run.checkpoint(8)
+    (named / MANIFEST).unlink()
+    with pytest.raises(CheckpointError, match="manifest is missing"):
+        load_model(str(named))
+    with pytest.raises(CheckpointError, match="manifest is missing"):
+        checkpoint.to_go_on_from(str(named))
+    assert not (named / ".lock").exists()
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "rng.safetensors", "state.json"])
 def test_files_of_another_step_are_found(run, name):
     shutil.copy(run.checkpoint(4) / name, run.checkpoint(8) / name)
@@ -125,12 +136,19 @@ def test_another_name_is_found(run):
         verify(run.checkpoint(5))
 
 
+def test_a_manifest_of_another_step_is_named(run):
+    shutil.copy(run.checkpoint(4) / MANIFEST, run.checkpoint(8) / MANIFEST)
+    with pytest.raises(CheckpointError, match="it holds step 4") as caught:
+        verify(run.checkpoint(8))
+    assert str(caught.value.where).endswith(MANIFEST)
+
+
 def forged(run: Run, **changes) -> Path:
     """A manifest with other content whose digest is right, as only somebody with intent would make it."""
     path = run.checkpoint(8) / MANIFEST
     held = {k: v for k, v in (json.loads(path.read_text()) | changes).items() if k != "manifest_sha256" and v != ""}
     digest = hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
-    path.write_text(json.dumps(held | {"manifest_sha256": digest}))
+    path.write_bytes(checkpoint.json_bytes(held | {"manifest_sha256": digest}))
     return path.parent
 
 

@@ -24,7 +24,7 @@ from gptforge.config import TrainConfig
 from gptforge.config.saved import load_config
 from gptforge.errors import CheckpointError, ResourceError, from_os_error
 from gptforge.model import Transformer
-from gptforge.runs import MANIFEST, Run, candidates, read_json, write_text
+from gptforge.runs import MANIFEST, Run, candidates, read_json, sync_directory, write_text
 from gptforge.tokenizers import Tokenizer, load_tokenizer
 
 FORMAT = 1
@@ -40,14 +40,15 @@ def commit(run: Run, step: int, files: Mapping[str, bytes]) -> Path:
     temporary = target.with_name(f".tmp-{target.name}-{os.getpid()}")
     try:
         run.checkpoints.mkdir(exist_ok=True)
+        sync_directory(run.path)  # checkpoints/ itself, and the metrics that the checkpoint counts on
         _check_space(run.checkpoints, sum(map(len, files.values())))
         temporary.mkdir()
         for name, content in files.items():
             _write_synced(temporary / name, content)
         _write_synced(temporary / MANIFEST, manifest(step, files))
-        _sync_directory(temporary)
+        sync_directory(temporary)
         os.rename(temporary, target)
-        _sync_directory(run.checkpoints)
+        sync_directory(run.checkpoints)
     except OSError as e:
         raise from_os_error(e, f"checkpoint step {step} cannot be written") from e
     finally:
@@ -56,9 +57,10 @@ def commit(run: Run, step: int, files: Mapping[str, bytes]) -> Path:
 
 
 def point(run: Run, name: str, step: int) -> None:
-    """Moves checkpoints/latest or checkpoints/best to a committed step."""
+    """Moves checkpoints/latest or checkpoints/best to a committed step, before the one it named may be removed."""
     try:
         write_text(run.checkpoints / name, run.checkpoint(step).name + "\n")
+        sync_directory(run.checkpoints)
     except OSError as e:
         raise from_os_error(e, f"the pointer to the {name} checkpoint cannot be written") from e
 
@@ -109,20 +111,7 @@ def set_aside(run: Run, after: int) -> Path | None:
 
 def verify(checkpoint: Path) -> None:
     """Raises CheckpointError unless every byte of a checkpoint is what was written."""
-    held = read_json(checkpoint / MANIFEST, "the checkpoint's manifest")
-    if held.get("format") != FORMAT:
-        raise CheckpointError(
-            f"its format is {held.get('format')!r}, this gptforge reads {FORMAT}",
-            where=str(checkpoint),
-            fix="use the gptforge that wrote it (its version is in the run's env.json)",
-        )
-    if held.get("manifest_sha256") != _digest_of(held):
-        raise CheckpointError("its manifest is damaged", where=str(checkpoint / MANIFEST))
-    try:
-        step, written = held["step"], {Path(name).name: str(e["sha256"]) for name, e in held["files"].items()}
-    except (KeyError, TypeError, AttributeError):
-        raise CheckpointError("its manifest is not complete", where=str(checkpoint / MANIFEST)) from None
-    for name, expected in written.items():
+    for name, expected in _written(checkpoint).items():
         path = checkpoint / name
         try:
             with open(path, "rb") as f:
@@ -132,12 +121,35 @@ def verify(checkpoint: Path) -> None:
         except OSError as e:
             raise CheckpointError(f"a file of the checkpoint cannot be read: {e.strerror}", where=str(path)) from None
         if found != expected:
-            raise CheckpointError(
-                f"a file of the checkpoint is damaged: sha256 {found[:16]}…, written was {expected[:16]}…",
-                where=str(path),
-            )
+            raise _damaged("a file of the checkpoint", found, expected, path)
+
+
+def _written(checkpoint: Path) -> dict[str, str]:
+    """The SHA-256 of each file by a checkpoint's manifest. Raises CheckpointError unless that is what was written."""
+    path = checkpoint / MANIFEST
+    held = read_json(path, "the checkpoint's manifest")
+    if held.get("format") != FORMAT:
+        raise CheckpointError(
+            f"its format is {held.get('format')!r}, this gptforge reads {FORMAT}",
+            where=str(path),
+            fix="use the gptforge that wrote it (its version is in the run's env.json)",
+        )
+    if held.get("manifest_sha256") != (digest := _digest_of(held)):
+        raise _damaged("its manifest", digest, str(held.get("manifest_sha256")), path)
+    found, written = (hashlib.sha256(b).hexdigest() for b in (path.read_bytes(), json_bytes(held)))
+    if found != written:  # in white space, which its digest is blind to
+        raise _damaged("its manifest", found, written, path)
+    try:
+        step, files = held["step"], {Path(name).name: str(e["sha256"]) for name, e in held["files"].items()}
+    except (KeyError, TypeError, AttributeError):
+        raise CheckpointError("its manifest is not complete", where=str(path)) from None
     if f"step-{step:06d}" != checkpoint.name:
-        raise CheckpointError(f"it holds step {step}, which is not its name", where=str(checkpoint))
+        raise CheckpointError(f"it holds step {step}, which is not its name", where=str(path))
+    return files
+
+
+def _damaged(what: str, found: str, written: str, path: Path) -> CheckpointError:
+    return CheckpointError(f"{what} is damaged: sha256 {found[:16]}…, written was {written[:16]}…", where=str(path))
 
 
 def first_sound(paths: list[Path]) -> tuple[Path, list[str]]:
@@ -264,17 +276,6 @@ def _write_synced(path: Path, content: bytes) -> None:
         f.write(content)
         f.flush()
         os.fsync(f.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    """Makes the names in a directory durable; Windows has no such call."""
-    if os.name == "nt":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _check_space(folder: Path, size: int) -> None:

@@ -80,12 +80,13 @@ class Run:
         """
         try:
             if call.directory is not None:
-                call.directory.mkdir(parents=True, exist_ok=True)
+                _make_directories(call.directory)
                 run = cls(call.directory)
             else:
                 run = cls(_new_directory(RUNS, name))
             _claim(run, config)
             write_text(run.path / "overrides.txt", "".join(redacted(word) + "\n" for word in call.typed))
+            sync_directory(run.path)
         except OSError as e:
             raise from_os_error(e, "the run directory cannot be made") from e
         run.point_latest()
@@ -165,7 +166,7 @@ def candidates(text: str) -> list[Path]:
     if text == "best":
         return [_best(Run.find("latest"))]
     path = _resolve(text)
-    if (path / MANIFEST).is_file():
+    if _is_checkpoint(path):
         return [path]
     if path.name in ("best", "latest") and not path.is_dir():
         run = Run(_containing_run(path.parent))
@@ -241,13 +242,36 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     return value
 
 
+def sync_directory(path: Path) -> None:
+    """Makes the names in a directory survive a power cut; Windows has no such call."""
+    if os.name == "nt":
+        return
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        return  # one that may be written but not read cannot be synced
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _make_directories(path: Path) -> None:
+    """Makes a directory and those above it, so that they survive a power cut."""
+    missing = [p for p in (path, *path.parents) if not p.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        sync_directory(made.parent)
+
+
 def _new_directory(root: Path, name: str) -> Path:
     """root/name, or root/name-2, -3 …: created, so never shared, even by runs started in the same second."""
-    root.mkdir(parents=True, exist_ok=True)
+    _make_directories(root)
     for attempt in range(1, 10_000):
         path = root / (name if attempt == 1 else f"{name}-{attempt}")
         try:
             path.mkdir()
+            sync_directory(root)
             return path
         except FileExistsError:
             continue
@@ -321,6 +345,14 @@ def _nearby(text: str) -> list[str]:
 def _containing_run(path: Path) -> Path:
     """The run directory at or above a path (a checkpoint, checkpoints/, config.json)."""
     for candidate in (path, *list(path.resolve().parents)[:2]):
-        if (candidate / CLAIM).is_file() and not (candidate / MANIFEST).is_file():
+        if (candidate / CLAIM).is_file() and not _is_checkpoint(candidate):
             return candidate
     raise CheckpointError(f"{path} is no run and no checkpoint of one", fix="ckpt=latest, or a folder below runs/")
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether a directory is a checkpoint; one that has lost its manifest is known by its place."""
+    place = path.resolve()
+    return (path / MANIFEST).is_file() or (
+        STEP_DIR.fullmatch(place.name) is not None and place.parent.name == "checkpoints" and path.is_dir()
+    )

@@ -4,6 +4,7 @@ Knows what a record is, not what its numbers mean nor when one is due. metrics.j
 and a resumed run cuts it back to the length that its checkpoint remembers.
 """
 
+import contextlib
 import csv
 import io
 import json
@@ -59,7 +60,8 @@ class MetricsFile(Sink):
         # Unbuffered: what `record` has returned from survives a kill -9.
         self._jsonl = jsonl.open("ab", buffering=0)
         self._csv = csv_path.open("ab", buffering=0)
-        self.truncate(self.length())
+        with contextlib.suppress(CheckpointError):  # of a tail that a power cut has spoilt: a resume cuts it off
+            self.truncate(self.length())
 
     def record(self, values: Values) -> None:
         _write_all(self._jsonl, as_json(values).encode() + b"\n")
