@@ -15,13 +15,13 @@ import sys
 import tempfile
 import time
 
-from faults import configs, numbers
+from faults import configs, numbers, source
 from faults.suite import FIRST_SEED, Fault, Verdict, run, say
 
 
 def all_faults() -> list[Fault]:
     """Every fault there is, in the order in which they are run."""
-    return [fault for module in (numbers, configs) for fault in module.FAULTS]
+    return [fault for module in (numbers, configs, source) for fault in module.FAULTS]
 
 
 def main() -> int:

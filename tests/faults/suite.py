@@ -14,31 +14,46 @@ import sys
 import tempfile
 import time
 import traceback
+import unittest
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 FIRST_SEED = 1
+T = TypeVar("T")
 
 
 def nothing() -> None:
     """The ground of trials that share none."""
 
 
+class Draw(random.Random):
+    """A random generator of a trial's own. `number` is its seed as a count, for those that go through a list."""
+
+    number = 0
+
+    def in_turn(self, items: Sequence[T]) -> T:
+        """One of the items: trials of consecutive seeds take them in turn, in an order that is always the same."""
+        order = list(items)
+        random.Random(0).shuffle(order)  # so that a few trials see something of everything
+        return order[self.number % len(order)]
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """`trial(draw, ground)` does one harm in an empty folder, its working directory, and raises if the promise breaks.
 
-    `draw` is a random generator of the trial's own. `ground` is what `prepared()` gave, made once a process, in a
-    folder that stays: what trials share and must not change. `quick` and `full` are how many trials there are; `least`
-    is the share of them that must pass. A trial with `alone` gets the machine for itself: it measures time.
+    What this machine does not allow raises unittest.SkipTest, and counts as not tried. `ground` is what `prepared()`
+    gave, made once a process, in a folder that stays: what trials share and must not change. `quick` and `full` are how
+    many trials there are; `least` is the share of them that must pass. A trial with `alone` gets the machine for
+    itself: it measures time.
     """
 
     id: str
     promise: str
-    trial: Callable[[random.Random, Any], None]
+    trial: Callable[[Draw, Any], None]
     quick: int
     full: int
     prepared: Callable[[], Any] = nothing
@@ -48,11 +63,12 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One trial: how long it took, and what went wrong, nothing if all went well."""
+    """One trial: how long it took, and what went wrong or why it was not tried, nothing if all went well."""
 
     seed: int
     seconds: float
     wrong: str = ""
+    skipped: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +80,17 @@ class Verdict:
 
     @property
     def passed(self) -> int:
-        return sum(not outcome.wrong for outcome in self.outcomes)
+        return sum(not outcome.wrong and not outcome.skipped for outcome in self.outcomes)
+
+    @property
+    def skipped(self) -> list[str]:
+        """Why trials were not tried, a reason for each of them."""
+        return [outcome.skipped for outcome in self.outcomes if outcome.skipped]
 
     @property
     def kept(self) -> bool:
-        """Whether the promise holds."""
-        return bool(self.outcomes) and self.passed >= self.fault.least * len(self.outcomes)
+        """Whether the promise holds, as far as it was tried."""
+        return bool(self.outcomes) and self.passed >= self.fault.least * (len(self.outcomes) - len(self.skipped))
 
     def line(self) -> str:
         """id, passed/N, worst-case seconds, seed: of the first failure, else of the first trial."""
@@ -78,6 +99,8 @@ class Verdict:
         count = f"{self.passed}/{len(self.outcomes)}"
         seed = (failed or [self.outcomes[0].seed])[0]
         mark = "" if self.kept else "  FAILED"
+        if self.skipped:
+            mark += f"  {len(self.skipped)} SKIPPED: {self.skipped[0]}"
         return f"{self.fault.id:<3} {count:>11} {worst:7.2f} s  seed {seed:<6} {self.fault.promise}{mark}"
 
 
@@ -105,19 +128,23 @@ def _begin(fault: Fault) -> None:
 
 def _one(seed: int) -> Outcome:
     began = time.perf_counter()
-    wrong = ""
+    wrong = skipped = ""
     said = io.StringIO()
     home = Path.cwd()
     with tempfile.TemporaryDirectory(dir=os.environ["GPTFORGE_FAULTS"], ignore_cleanup_errors=True) as folder:
         os.chdir(folder)
         try:
             with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-                _fault.trial(random.Random(f"{_fault.id}-{seed}"), _ground)
+                draw = Draw(f"{_fault.id}-{seed}")
+                draw.number = seed - FIRST_SEED
+                _fault.trial(draw, _ground)
+        except unittest.SkipTest as e:
+            skipped = str(e)
         except Exception:
             wrong = traceback.format_exc() + said.getvalue()[-2000:]
         finally:
             os.chdir(home)
-    return Outcome(seed, time.perf_counter() - began, wrong)
+    return Outcome(seed, time.perf_counter() - began, wrong, skipped)
 
 
 def say(text: str) -> None:

@@ -17,26 +17,27 @@ from gptforge.config.schema import Leaf, allows_none, leaves
 COMMANDS = ("train",) * 8 + ("eval", "sample", "prepare", "info")  # how often each is drawn
 EDITS = string.ascii_lowercase + "_"
 NUMBERS = (
-    *("inf", "-inf", "nan", ".inf", "1e400", "-1e400", "1e-400", "-0", "0", "-1", "1e308", "0x10", "0b1", "0o7"),
-    *("1_000", "1__0", "01", "+1", "1.", ".5", "1e5", "1E+5", "1e", "--1", "1..2", "1 2", "½", "²", "１２", "٣", "Ⅷ"),
-)
+    "inf", "-inf", "nan", ".inf", "1e400", "-1e400", "1e-400", "-0", "0", "-1", "1e308", "0x10", "0b1", "0o7",
+    "1_000", "1__0", "01", "+1", "1.", ".5", "1e5", "1E+5", "1e", "--1", "1..2", "1 2", "½", "²", "１２", "٣", "Ⅷ",
+)  # fmt: skip
 INTERPOLATIONS = (
-    *("${nope}", "${oc.env:HOME}", "${oc.env:NO_SUCH_VARIABLE}", "${oc.env:NO_SUCH_VARIABLE,7}", "${seed}", "${}", "${"),
-    *("$${seed}", "${${seed}}", "${model}", "${model.n_layer}", "${model.}", "${..model.n_layer}", "${now:%Y}", "$seed"),
-    *("${oc.decode:'[1,2]'}", "${oc.create:{a:1}}", "${oc.select:nope,3}", "${hydra:runtime.cwd}", "${hydra:}", "$(id)"),
-    *("${nope:1}", "${python:1}", "${oc.dict.keys:model}", "${oc.deprecated:seed}", "a${seed}b", "\\${seed}", "`id`"),
-)
+    "${nope}", "${oc.env:HOME}", "${oc.env:NO_SUCH_VARIABLE}", "${oc.env:NO_SUCH_VARIABLE,7}", "${seed}", "${}", "${",
+    "$${seed}", "${${seed}}", "${model}", "${model.n_layer}", "${model.}", "${..model.n_layer}", "${now:%Y}", "$seed",
+    "${oc.decode:'[1,2]'}", "${oc.create:{a:1}}", "${oc.select:nope,3}", "${hydra:runtime.cwd}", "${hydra:}", "$(id)",
+    "${nope:1}", "${python:1}", "${oc.dict.keys:model}", "${oc.deprecated:seed}", "a${seed}b", "\\${seed}", "`id`",
+)  # fmt: skip
 GRAMMAR = (
-    *("[", "]", "{", "}", "(", ")", "[}", "{a", "{a:", "{a:}", "{a:1,}", "[,]", "[1,", "'", '"', "'a", '"a', "'\\'", "\\"),
-    *(",", ",,", "a,", ",a", ":", "a:b", "a: b", "=", "==", "=a", "@", "@a", "~", "+", "!", "?", "???", "*", "&a", "#", "|"),
-    *("choice(1,2)", "range(1,5)", "glob(*)", "sort(2,1)", "shuffle(1,2)", "int(3)", "float(x)", "str(3)", "bool(1)"),
-    *("json_str(1)", "tag(a,b)", "interval(0,1)", "extend_list(1)", "nope(1)", "int(", "cast(1)", "range(1,)", "-", "--"),
-    *("", " ", "null", "None", "NULL", "~", "true", "True", "yes", "!!python/none", "_target_", "{_target_:os.system}"),
-)
+    "[", "]", "{", "}", "(", ")", "[}", "{a", "{a:", "{a:}", "{a:1,}", "[,]", "[1,", "'", '"', "'a", '"a', "'\\'",
+    "\\", ",", ",,", "a,", ",a", ":", "a:b", "a: b", "=", "==", "=a", "@", "@a", "~", "+", "!", "?", "???", "*", "&a",
+    "#", "|", "choice(1,2)", "range(1,5)", "glob(*)", "sort(2,1)", "shuffle(1,2)", "int(3)", "float(x)", "str(3)",
+    "bool(1)", "json_str(1)", "tag(a,b)", "interval(0,1)", "extend_list(1)", "nope(1)", "int(", "cast(1)",
+    "range(1,)", "-", "--", "", " ", "null", "None", "NULL", "~", "true", "True", "yes", "!!python/none", "_target_",
+    "{_target_:os.system}",
+)  # fmt: skip
 UNICODE = (
-    *("ключ", "密钥", "🔑", "é", "e\u0301", "\u202eabc", "\u200b", "\ufeff1", "ß", "ſ", "ｌｒ", "İ", "a\u0000b", "\x1b[31mred"),
-    *("\ud800", "a\nb", "\r\n", "\t", "\x7f", "\u2028", "\U0010ffff", "‘a’", "١", "a\u00a0b", "－1", "…"),
-)
+    "ключ", "密钥", "🔑", "é", "e\u0301", "\u202eabc", "\u200b", "\ufeff1", "ß", "ſ", "ｌｒ", "İ", "a\u0000b",
+    "\x1b[31mred", "\ud800", "a\nb", "\r\n", "\t", "\x7f", "\u2028", "\U0010ffff", "‘a’", "١", "a\u00a0b", "－1", "…",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,14 +167,16 @@ def out_of_range(draw: random.Random) -> Typed:
         wrong += [leaf.meta["lt"]] if leaf.meta["lt"] is not None else []
         if wrong:
             value = str(draw.choice(wrong))
-            return Typed([command, f"{leaf.name}={f'[{value},{value}]' if list in kinds(leaf) else value}"], (leaf.name,))
+            value = f"[{value},{value}]" if list in kinds(leaf) else value
+            return Typed([command, f"{leaf.name}={value}"], (leaf.name,))
 
 
 def strange_number(draw: random.Random) -> Typed:
     command = draw.choice(COMMANDS)
     leaf = draw.choice([leaf for leaf in keys(command) if not leaf.meta["free_text"]])
     length = draw.choice([19, 20, 40, 400, 4299, 4301, 9000])
-    value = draw.choice([*NUMBERS, "9" * length, "-" + "9" * length, "1" + "0" * length + ".5", f"{2**63}", f"-{2**63}"])
+    large = ["9" * length, "-" + "9" * length, "1" + "0" * length + ".5", f"{2**63}", f"-{2**63}"]
+    value = draw.choice([*NUMBERS, *large])
     return Typed([command, f"{leaf.name}={value}"], (leaf.name,), valid=True)
 
 
@@ -186,7 +189,8 @@ def strange_value(draw: random.Random) -> Typed:
         around = draw.choice(["[{}]", "{{a: {}}}", "'{}'", '"{}"', "{},{}", "({})", "a{}b", " {} ", "[[{}],{}]"])
         value = around.replace("{}", value).replace("{{", "{").replace("}}", "}")
     word = draw.choice([[f"{leaf.name}={value}"], [f"--{leaf.name}", value], [f"--{leaf.name}={value}"]])
-    return Typed([command, *word], (leaf.name, repr(value)[1:40], "UTF-8"), codes=(2, 3), valid=True)
+    codes = (2, 4) if leaf.name == "resume" else (2,)  # what is no run
+    return Typed([command, *word], (leaf.name, repr(value)[1:40], "UTF-8"), codes=codes, valid=True)
 
 
 def nested(draw: random.Random) -> Typed:
