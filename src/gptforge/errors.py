@@ -13,6 +13,7 @@ EXIT_STOPPED = 75  # EX_TEMPFAIL: "try again later", which batch systems read as
 EXIT_INTERRUPTED = 130
 
 MAX_LINES = 8
+LONGEST_LINE = 400  # characters
 
 
 class UserError(Exception):
@@ -31,11 +32,18 @@ class UserError(Exception):
         self.fixes = [fix] if isinstance(fix, str) else list(fix)
 
     def __str__(self) -> str:
-        lines = [f"{self.kind}: {self.what}"]
-        if self.where:
-            lines.append(f"  where: {self.where}")
-        lines += [f"  try:   {fix}" for fix in self.fixes if fix]
-        return "\n".join("\n".join(lines).splitlines()[:MAX_LINES])
+        after = [f"  where: {self.where}"] if self.where else []
+        after += [f"  try:   {fix}" for fix in self.fixes if fix]
+        after = "\n".join(after).splitlines()[: MAX_LINES - 1]
+        lines = f"{self.kind}: {self.what}".splitlines()
+        if len(lines) + len(after) > MAX_LINES:  # what is cut is the middle: the place and the way out matter more
+            lines = [*lines[: MAX_LINES - len(after) - 1], "  …"] if len(after) < MAX_LINES - 1 else lines[:1]
+        return "\n".join(_shortened(line) for line in [*lines, *after])
+
+
+def _shortened(line: str) -> str:
+    """A line that may hold what somebody typed or wrote into a file, cut where nobody would read on."""
+    return line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…"
 
 
 class ConfigError(UserError):

@@ -25,6 +25,8 @@ from gptforge.locks import try_lock
 RUNS = Path("runs")
 STEP_DIR = re.compile(r"step-(\d+)")
 MANIFEST = "MANIFEST.json"  # the last file of a checkpoint to be written
+MAX_JSON_BYTES = 64_000_000  # the largest of ours, the training state of a thousand processes, has 20 MB
+MAX_JSON_DEPTH = 40  # ours are nested ten deep at most
 CLAIM = "config.json"  # whoever creates it exclusively owns the directory
 
 
@@ -230,15 +232,24 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
-    """A JSON object of ours. Raises CheckpointError that says which file and why."""
+    """A JSON object of ours, which may come from anyone. Raises CheckpointError that says which file and why."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        with open(path, "rb") as f:
+            content = f.read(MAX_JSON_BYTES + 1)
+        if len(content) > MAX_JSON_BYTES:
+            raise ValueError(f"it has more than {MAX_JSON_BYTES:,} bytes")
+        value = json.loads(content.decode(), parse_constant=_no_number, object_pairs_hook=_object)
     except FileNotFoundError:
         raise CheckpointError(f"{what} is missing", where=str(path)) from None
-    except (OSError, ValueError) as e:
-        raise CheckpointError(f"{what} cannot be read: {e}", where=str(path)) from None
+    except OSError as e:
+        raise CheckpointError(f"{what} cannot be read: {e.strerror or e}", where=str(path)) from None
+    except (ValueError, RecursionError) as e:
+        reason = "it is nested too deep" if isinstance(e, RecursionError) else e
+        raise CheckpointError(f"{what} cannot be read: {reason}", where=str(path)) from None
     if not isinstance(value, dict):
         raise CheckpointError(f"{what} holds no JSON object", where=str(path))
+    if _depth_over(value, MAX_JSON_DEPTH):
+        raise CheckpointError(f"{what} cannot be read: it is nested too deep", where=str(path))
     return value
 
 
@@ -262,6 +273,34 @@ def _make_directories(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
     for made in missing:
         sync_directory(made.parent)
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys are different, so that nobody can read another value than we do."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it has {next(name for name in names if names.count(name) > 1)!r:.60} twice")
+    return found
+
+
+def _depth_over(value: Any, most: int) -> bool:
+    """Whether lists and objects are nested deeper than this; without recursion, for they may be so by thousands."""
+    level = [value]
+    for _ in range(most):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _new_directory(root: Path, name: str) -> Path:

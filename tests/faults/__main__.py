@@ -15,13 +15,14 @@ import sys
 import tempfile
 import time
 
-from faults import damage, disk, inputs, lives, numbers
+from faults import configs, damage, disk, inputs, lives, numbers, source
 from faults.suite import FIRST_SEED, Fault, Verdict, run, say
 
 
 def all_faults() -> list[Fault]:
     """Every fault there is, in the order in which they are run."""
-    return [fault for module in (damage, disk, lives, inputs, numbers) for fault in module.FAULTS]
+    modules = (configs, source, damage, disk, lives, inputs, numbers)
+    return [fault for module in modules for fault in module.FAULTS]
 
 
 def main() -> int:

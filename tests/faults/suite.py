@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 FIRST_SEED = 1
+T = TypeVar("T")
 
 
 def nothing() -> None:
@@ -32,6 +33,12 @@ class Draw(random.Random):
     """A random generator of a trial's own. `number` is its seed as a count, for those that go through a list."""
 
     number = 0
+
+    def in_turn(self, items: Sequence[T]) -> T:
+        """One of the items: trials of consecutive seeds take them in turn, in an order that is always the same."""
+        order = list(items)
+        random.Random(0).shuffle(order)  # so that a few trials see something of everything
+        return order[self.number % len(order)]
 
 
 @dataclass(frozen=True, slots=True)

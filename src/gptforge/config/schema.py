@@ -252,9 +252,13 @@ def _as_number(kind: Any, value: Any) -> int | float:
         if isinstance(value, float) and not value.is_integer():
             raise ValueError("a whole number is needed")
         return int(value)
-    if not math.isfinite(value):
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond the largest float
+        number = math.inf
+    if not math.isfinite(number):
         raise ValueError("a finite number is needed")
-    return float(value)
+    return number
 
 
 def _item(schema: type[C], value: Any) -> C:
@@ -331,6 +335,8 @@ def shown(value: Any) -> str:
         return "[" + ",".join(shown(v) for v in value) + "]"
     if isinstance(value, str):
         return value if len(value) <= 60 else value[:57] + "..."
+    if isinstance(value, int) and value.bit_length() > 200:  # Python refuses to write out those of 4,300 digits
+        return f"{'-' if value < 0 else ''}10^{math.log10(abs(value)):.0f}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
