@@ -18,9 +18,30 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 FIRST_SEED = 1
+T = TypeVar("T")
+
+
+class Draw(random.Random):
+    """What a trial draws from: a random generator of its own. `number` is its seed."""
+
+    number: int = FIRST_SEED
+
+    def in_turn(self, items: Sequence[T], shuffled: bool = True) -> T:
+        """One of the items, by the seed: trials of consecutive seeds take them in turn, each once in a round."""
+        order = list(items)
+        if shuffled:  # always alike, so that a few trials see something of everything
+            random.Random(0).shuffle(order)
+        return order[(self.number - FIRST_SEED) % len(order)]
+
+
+def drawn(fault: str, seed: int) -> Draw:
+    """What the trial with this seed draws from."""
+    draw = Draw(f"{fault}-{seed}")
+    draw.number = seed
+    return draw
 
 
 def nothing() -> None:
@@ -38,7 +59,7 @@ class Fault:
 
     id: str
     promise: str
-    trial: Callable[[random.Random, Any], None]
+    trial: Callable[[Draw, Any], None]
     quick: int
     full: int
     prepared: Callable[[], Any] = nothing
@@ -112,7 +133,7 @@ def _one(seed: int) -> Outcome:
         os.chdir(folder)
         try:
             with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-                _fault.trial(random.Random(f"{_fault.id}-{seed}"), _ground)
+                _fault.trial(drawn(_fault.id, seed), _ground)
         except Exception:
             wrong = traceback.format_exc() + said.getvalue()[-2000:]
         finally:
