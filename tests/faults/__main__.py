@@ -15,13 +15,13 @@ import sys
 import tempfile
 import time
 
-from faults import kills, numbers
+from faults import kills, numbers, stops
 from faults.suite import FIRST_SEED, Fault, Verdict, run, say
 
 
 def all_faults() -> list[Fault]:
     """Every fault there is, in the order in which they are run."""
-    return [fault for module in (numbers, kills) for fault in module.FAULTS]
+    return [fault for module in (numbers, kills, stops) for fault in module.FAULTS]
 
 
 def main() -> int:
@@ -39,6 +39,8 @@ def main() -> int:
     broken = 0
     with tempfile.TemporaryDirectory(prefix="gptforge-faults-", ignore_cleanup_errors=True) as folder:
         os.environ["GPTFORGE_FAULTS"] = folder
+        paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+        os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, paths))  # trials work in other folders
         os.environ.setdefault("GPTFORGE_CACHE", os.environ.get("GPTFORGE_TEST_CACHE") or f"{folder}/cache")
         for fault in faults:
             if given.ids and fault.id not in given.ids:
