@@ -270,6 +270,18 @@ def test_an_allowed_change_is_accepted_and_recorded(uninterrupted):
     assert resume() == 0  # with the new value from now on
 
 
+@pytest.mark.parametrize("kinds", [("muon", "adamw"), ("adamw", "muon")])
+def test_another_optimizer_that_is_allowed_begins_anew(own_folder, kinds):
+    small.write_text()
+    assert begin("train.stop_after=6", optimizer__kind=kinds[0]) == 75
+    before = small.summary(RUN)["val_loss"]
+    assert resume(f"optimizer.kind={kinds[1]}", "resume_allow=[optimizer.kind]") == 0
+    assert small.summary(RUN)["val_loss"] < before
+    assert f"{kinds[1]} begins anew" in small.log(RUN)
+    assert resume("train.steps=14", "resume_allow=[train.steps]") == 0
+    assert small.log(RUN).count("begins anew") == 1
+
+
 def test_identity_is_refused_even_if_allowed(uninterrupted):
     stop_at(3)
     assert resume("model.n_embd=64", "resume_allow=[model.n_embd]") == 4
