@@ -15,13 +15,13 @@ import sys
 import tempfile
 import time
 
-from faults import configs, damage, disk, inputs, lives, numbers, source
+from faults import changes, configs, damage, disk, inputs, kills, lives, numbers, source, stops
 from faults.suite import FIRST_SEED, Fault, Verdict, run, say
 
 
 def all_faults() -> list[Fault]:
     """Every fault there is, in the order in which they are run."""
-    modules = (configs, source, damage, disk, lives, inputs, numbers)
+    modules = (kills, stops, changes, damage, disk, lives, inputs, numbers, configs, source)
     return [fault for module in modules for fault in module.FAULTS]
 
 
@@ -40,6 +40,8 @@ def main() -> int:
     broken = 0
     with tempfile.TemporaryDirectory(prefix="gptforge-faults-", ignore_cleanup_errors=True) as folder:
         os.environ["GPTFORGE_FAULTS"] = folder
+        paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+        os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, paths))  # trials work in other folders
         os.environ.setdefault("GPTFORGE_CACHE", os.environ.get("GPTFORGE_TEST_CACHE") or f"{folder}/cache")
         for fault in faults:
             if given.ids and fault.id not in given.ids:

@@ -25,20 +25,28 @@ FIRST_SEED = 1
 T = TypeVar("T")
 
 
-def nothing() -> None:
-    """The ground of trials that share none."""
-
-
 class Draw(random.Random):
-    """A random generator of a trial's own. `number` is its seed as a count, for those that go through a list."""
+    """What a trial draws from: a random generator of its own. `number` is its seed as a count from 0."""
 
     number = 0
 
-    def in_turn(self, items: Sequence[T]) -> T:
-        """One of the items: trials of consecutive seeds take them in turn, in an order that is always the same."""
+    def in_turn(self, items: Sequence[T], shuffled: bool = True) -> T:
+        """One of the items, by the seed: trials of consecutive seeds take them in turn, each once in a round."""
         order = list(items)
-        random.Random(0).shuffle(order)  # so that a few trials see something of everything
+        if shuffled:  # always alike, so that a few trials see something of everything
+            random.Random(0).shuffle(order)
         return order[self.number % len(order)]
+
+
+def drawn(fault: str, seed: int) -> Draw:
+    """What the trial with this seed draws from."""
+    draw = Draw(f"{fault}-{seed}")
+    draw.number = seed - FIRST_SEED
+    return draw
+
+
+def nothing() -> None:
+    """The ground of trials that share none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +143,7 @@ def _one(seed: int) -> Outcome:
         os.chdir(folder)
         try:
             with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-                draw = Draw(f"{_fault.id}-{seed}")
-                draw.number = seed - FIRST_SEED
-                _fault.trial(draw, _ground)
+                _fault.trial(drawn(_fault.id, seed), _ground)
         except unittest.SkipTest as e:
             skipped = str(e)
         except Exception:

@@ -132,12 +132,13 @@ def pack(
 
 
 def unpack(
-    path: Path, model: nn.Module, optimizer: Optimizer | Together, average: WeightAverage | None, rank: int = 0
+    path: Path, model: nn.Module, optimizer: Optimizer | Together | None, average: WeightAverage | None, rank: int = 0
 ) -> tuple[TrainState, dict[str, Any]]:
     """Puts a verified checkpoint's state into model, optimizer and the random generators of process `rank`.
 
-    A process that the run did not have before keeps its generators. Returns the state and the fingerprint it was
-    saved under. Raises CheckpointError when any part does not fit.
+    Without `optimizer` the one that was saved is left alone, for it is of another kind. A process that the run did not
+    have before keeps its generators. Returns the state and the fingerprint it was saved under. Raises CheckpointError
+    when any part does not fit.
     """
     held = read_json(path / "state.json", "the training state")
     try:
@@ -147,7 +148,8 @@ def unpack(
             average.begin()
         if (path / UNAVERAGED).exists():
             load_weights(model, path, UNAVERAGED)
-        restore_optimizer(model, optimizer, read_tensors(path / "optimizer.safetensors"))
+        if optimizer:
+            restore_optimizer(model, optimizer, read_tensors(path / "optimizer.safetensors"))
         others = held.get("rng_of_others", [])
         if rank <= len(others):
             restore_python_rng([held["rng"], *others][rank])

@@ -343,8 +343,10 @@ class Trainer:
 
     def _restore(self, path: Path) -> list[str]:
         """Takes up a checkpoint; returns warnings about what is not as it was."""
-        parts = self.parts
-        self.state, before = unpack(path, parts.model, parts.optimizer, parts.average, self.dist.rank)
+        parts, saved = self.parts, load_config(TrainConfig, path / "config.json")
+        kinds = saved.optimizer.kind, self.cfg.optimizer.kind
+        optimizer = parts.optimizer if kinds[0] == kinds[1] else None
+        self.state, before = unpack(path, parts.model, optimizer, parts.average, self.dist.rank)
         now = self.keeper.fingerprint
         for key, name in plan.REFUSED.items():
             if before.get(key) != now[key]:
@@ -352,9 +354,11 @@ class Trainer:
                     f"{name} is not the one this run was trained on", where=str(path), fix="start a new run on it"
                 )
         self._saved_step = self.state.step
-        self._take_up_progress(load_config(TrainConfig, path / "config.json"))
+        self._take_up_progress(saved)
         said = self.keeper.set_aside(self.state)
         self.keeper.point(self.state)
+        if optimizer is None:
+            said.append(f"{kinds[1]} begins anew, for {kinds[0]} has kept other means of the gradients")
         changed = [f"{k} {before.get(k)} -> {v}" for k, v in now.items() if before.get(k) != v]
         if changed:
             said.append(f"not bit for bit as without a stop: {', '.join(changed)}")
