@@ -1,6 +1,6 @@
 """Whether cleaning pays: models of the same token budget, with and without the search for repeats.
 
-    python benchmarks/cleaning_pays.py [--quick] [--rounds SEEDS] [--tokens N] [--out FILE]
+    python benchmarks/cleaning_pays.py [--quick] [--rounds SEEDS] [--tokens N] [--also KEY=VALUE ...] [--out FILE]
 
 Two collections. *Planted*: speeches of Shakespeare; a few of them, copied as often as the most frequent pages of the
 web are, make half of the text, every other copy with 2 % of its words changed, and made-up lines of boilerplate stand
@@ -29,7 +29,7 @@ from cleaning import searched
 from measure import Options, Row, finish, options, ratios, row, say
 from processes import gptforge, output, seconds
 
-SEEDS, TOKENS, SIZE = 3, 1_500_000, 1_000_000
+SEEDS, TOKENS, SIZE = 3, 1_000_000, 1_000_000
 KEPT = 0.25  # of what is learnt, as many characters for evaluation
 WORDS_CHANGED = planted.words_changed(0.02)
 LEAST = 10  # documents that a line of boilerplate stands in
@@ -152,6 +152,7 @@ def summed_up(values: Sequence[float]) -> str:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--also", nargs="*", default=[], metavar="KEY=VALUE", help="more words for every training")
     parser.add_argument("--tokens", type=int, default=TOKENS, help=f"what each model learns (default {TOKENS:,})")
 
 
@@ -160,7 +161,7 @@ def main() -> None:
     found: Options = options(name, __doc__ or "", arguments)
     rounds = found.extra.rounds or (1 if found.quick else SEEDS)
     more = ["model=tiny", "train.steps=3", "sample.max_new_tokens=1"] if found.quick else []
-    more = more or [f"train.tokens={found.extra.tokens}"]
+    more = [*(more or [f"train.tokens={found.extra.tokens}"]), *found.extra.also]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         rows = [r for collection in collections(found.quick) for r in rows_of(collection, more, rounds)]

@@ -1,3 +1,4 @@
+import tempfile
 import tracemalloc
 
 import numpy as np
@@ -6,6 +7,7 @@ from hypothesis import strategies as st
 
 from gptforge.data import leakage
 from gptforge.data.leakage import overlap, run_length
+from gptforge.data.mapped import part
 
 IDS = st.lists(st.integers(0, 2), max_size=60)
 
@@ -50,6 +52,17 @@ def test_memory_does_not_grow_with_the_texts(monkeypatch):
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 500_000  # of 8 MB that the hashes of all runs would have
+
+
+@given(IDS, st.integers(0, 70), st.integers(0, 70))
+def test_parts_of_mapped_rows_are_those_of_rows(ids, first, end):
+    row = np.array(ids, np.uint16)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"head" + row.tobytes())
+        file.flush()
+        mapped = np.memmap(file.name, np.uint16, "r", offset=4) if ids else row
+        for whole, same in ((row, mapped), (row[3:], mapped[3:])):
+            assert part(same, first, end).tolist() == whole[first:end].tolist()
 
 
 def test_the_length_of_a_run():

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gptforge.data.mapped import part
+
 RUN_BYTES = 64  # of text in a row that two texts hardly share by chance: about thirteen English words
 MOST_RUNS = 4_000_000  # of the validation text that are looked for; of more, as many evenly spread
+TABLE_BITS = 26  # at most, of hashes that are looked up in a table before they are searched for: 64 MiB
 CHUNK = 1 << 22
 _BASE = 0x9E3779B97F4A7C15
 
@@ -48,7 +51,11 @@ def overlap(train: np.ndarray, val: np.ndarray, val_starts: np.ndarray, n: int, 
     wanted = _hashes_at(val, n, places)
     known = np.unique(wanted)
     found = np.zeros(len(known), dtype=bool)
+    rest = np.uint64(64 - min(TABLE_BITS, (16 * len(known)).bit_length()))
+    likely = np.zeros(1 << int(64 - rest), dtype=bool)  # the first bits tell most runs apart, ten times sooner
+    likely[(known >> rest).astype(np.int64)] = True
     for hashes in hashes_of_runs(train, n):
+        hashes = hashes[likely[(hashes >> rest).astype(np.int64)]]
         at = np.searchsorted(known, hashes)
         at[at == len(known)] = 0
         found[at[known[at] == hashes] if len(known) else []] = True
@@ -75,7 +82,7 @@ def _hashes_at(tokens: np.ndarray, n: int, places: np.ndarray) -> np.ndarray:
 def hashes_of_runs(tokens: np.ndarray, n: int) -> Iterator[np.ndarray]:
     """A hash of each run of `n` tokens, in pieces: sum over i of token[i] * BASE^(n-1-i), modulo 2^64."""
     for first in range(0, len(tokens) - n + 1, CHUNK):
-        yield _polynomial(np.asarray(tokens[first : first + CHUNK + n - 1]).astype(np.uint64) + np.uint64(1), n)
+        yield _polynomial(part(tokens, first, first + CHUNK + n - 1).astype(np.uint64) + np.uint64(1), n)
 
 
 def _polynomial(values: np.ndarray, n: int) -> np.ndarray:

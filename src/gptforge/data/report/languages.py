@@ -7,6 +7,7 @@ import numpy as np
 
 from gptforge.data.clean import language
 from gptforge.data.clean.kinds import Kind, kind_of
+from gptforge.data.mapped import part
 from gptforge.data.store import Dataset
 from gptforge.errors import ConfigError
 
@@ -64,5 +65,5 @@ def _passages(data: Dataset) -> Counter[tuple[int, int]]:
 
 def _text(data: Dataset, begin: int, end: int) -> str:
     n = len(data.train)
-    ids = data.train[begin:end] if begin < n else data.val[begin - n : end - n]
-    return data.tokenizer.decode(np.asarray(ids)).strip("\ufffd")  # a character that is cut in two
+    ids = part(data.train, begin, end) if begin < n else part(data.val, begin - n, end - n)
+    return data.tokenizer.decode(ids).strip("\ufffd")  # a character that is cut in two

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gptforge.data.leakage import CHUNK
+from gptforge.data.mapped import part
 from gptforge.data.store import Dataset
 from gptforge.tokenizers.base import Tokenizer
 
@@ -61,7 +62,7 @@ def line_facts(data: Dataset) -> dict[str, Any]:
         for first, end in _chunks(len(ids)):
             looked_at += end - first
             begins = starts[np.searchsorted(starts, first) : np.searchsorted(starts, end)] - first
-            each = _line_lengths(np.asarray(ids[first:end]), begins, sizes, feeds)
+            each = _line_lengths(part(ids, first, end), begins, sizes, feeds)
             whole_begin = first == 0 or bool(len(begins) and begins[0] == 0)
             found.append(each[0 if whole_begin else 1 : None if end == len(ids) else -1])
     lengths = np.concatenate(found)

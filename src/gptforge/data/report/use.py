@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from gptforge.data.leakage import CHUNK
+from gptforge.data.mapped import part
 from gptforge.data.store import Dataset
 from gptforge.tokenizers.base import Tokenizer
 from gptforge.tokenizers.report import token_text
@@ -21,7 +22,7 @@ def token_counts(data: Dataset) -> np.ndarray:
     counts = np.zeros(data.tokenizer.vocab_size, dtype=np.int64)
     for ids in (data.train, data.val):
         for first in range(0, len(ids), CHUNK):
-            counts += np.bincount(ids[first : first + CHUNK], minlength=len(counts))
+            counts += np.bincount(part(ids, first, first + CHUNK), minlength=len(counts))
     return counts
 
 
