@@ -349,8 +349,8 @@ class Trainer:
                 )
         self._saved_step = self.state.step
         self._take_up_progress(load_config(TrainConfig, path / "config.json"))
+        self.keeper.point(self.state)  # before what they named is moved
         said = self.keeper.set_aside(self.state)
-        self.keeper.point(self.state)
         changed = [f"{k} {before.get(k)} -> {v}" for k, v in now.items() if before.get(k) != v]
         if changed:
             said.append(f"not bit for bit as without a stop: {', '.join(changed)}")
