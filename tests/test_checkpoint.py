@@ -13,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import small
+from faults.power import Recorder, leave
+from faults.storage import watched
 from gptforge import checkpoint
 from gptforge.checkpoint import load_model, verify
 from gptforge.errors import CheckpointError
 from gptforge.model import Transformer
 from gptforge.optim import each
-from gptforge.runs import MANIFEST, Run
+from gptforge.runs import MANIFEST, Call, Run
 from gptforge.train import trainer as trainer_module
 from gptforge.train.parts import build_parts
 from gptforge.train.state import (
@@ -252,6 +254,39 @@ def test_setting_aside_moves_the_best_pointer_with_it(run):
     assert aside is not None and (aside / "step-000008").is_dir()
     assert run.steps() == [4] and run.pointer("best") is None
     assert checkpoint.set_aside(run, 4) is None
+
+
+def test_a_best_pointer_beyond_goes_even_if_what_it_named_was_moved_before(run):
+    checkpoint.set_aside(run, 4)
+    checkpoint.point(run, "best", 8)  # as a power cut may leave it
+    assert checkpoint.set_aside(run, 4) is None
+    assert run.pointer("best") is None
+
+
+def test_the_best_pointer_goes_before_what_it_names(run, monkeypatch):
+    def refused(*_):
+        raise OSError(5, "broken")
+
+    monkeypatch.setattr(checkpoint.os, "rename", refused)
+    with pytest.raises(checkpoint.ResourceError, match="cannot be moved aside"):
+        checkpoint.set_aside(run, 4)
+    assert run.steps() == [4, 8] and run.pointer("best") is None
+
+
+def test_names_survive_a_power_cut(own_folder):
+    disk = Recorder(own_folder)
+    with watched(own_folder, disk):
+        run = Run.create({}, "test", Call(directory=Path("sweeps/first/run")))
+        checkpoint.commit(run, 3, {"state.json": b"{}"})
+        checkpoint.point(run, "best", 3)
+        checkpoint.commit(run, 6, {"state.json": b"{ }"})
+    for seed in range(20):
+        left = own_folder / f"left-{seed}"
+        leave(disk, len(disk.steps), random.Random(seed), left)
+        found = Run(left / run.path)
+        assert found.config.exists() and found.steps() == [3, 6] and found.pointer("best") == 3
+        for path in found.newest_first():
+            verify(path)
 
 
 # Contents ----------------------------------------------------------------------------------------------------

@@ -91,16 +91,16 @@ def sweep_litter(run: Run) -> None:
 def set_aside(run: Run, after: int) -> Path | None:
     """Moves checkpoints beyond a step away, when a run goes on from an earlier one; returns where to."""
     later = [step for step in run.steps() if step > after]
-    if not later:
-        return None
     taken = [int(p.name[10:]) for p in run.checkpoints.glob("set-aside-*") if p.name[10:].isdigit()]
     aside = run.checkpoints / f"set-aside-{max(taken, default=0) + 1}"
     try:
+        if (best := run.pointer("best")) is not None and best > after:
+            (run.checkpoints / "best").unlink()  # first, so that it never names what is not there
+        if not later:
+            return None
         aside.mkdir()
         for step in later:
             os.rename(run.checkpoint(step), aside / run.checkpoint(step).name)
-        if (best := run.pointer("best")) is not None and best > after:
-            (run.checkpoints / "best").unlink()
     except OSError as e:
         raise from_os_error(e, "later checkpoints cannot be moved aside") from e
     return aside

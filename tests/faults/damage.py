@@ -69,6 +69,9 @@ CHANGES: list[Callable[[Draw, bytes], bytes]] = [
 ]  # fmt: skip
 
 
+REMOVED, OTHER = "removed", "that of another step"
+
+
 @dataclass(frozen=True, slots=True)
 class Harm:
     """What was done to one file of a checkpoint."""
@@ -86,14 +89,14 @@ def damaged(draw: Draw, newest: Path, other: Path) -> Harm:
     while True:
         path = newest / draw.choice(names)
         before = path.read_bytes()
-        kind = draw.choice([*CHANGES, "removed", "of another step"])
-        if kind == "removed":
+        change = draw.choice([*CHANGES, REMOVED, OTHER])
+        if change == REMOVED:
             path.unlink()
-            return Harm(kind, path)
-        after = (other / path.name).read_bytes() if isinstance(kind, str) else kind(draw, before)
+            return Harm(REMOVED, path)
+        after = (other / path.name).read_bytes() if isinstance(change, str) else change(draw, before)
         if after != before:
             path.write_bytes(after)
-            return Harm(kind if isinstance(kind, str) else kind.__name__, path)
+            return Harm(change if isinstance(change, str) else change.__name__, path)
 
 
 def damaged_file(draw: Draw, ground: Run) -> None:
@@ -106,7 +109,7 @@ def damaged_file(draw: Draw, ground: Run) -> None:
     assert path == before, f"{harm}: not found, {path} is taken"
     assert len(warnings) == 1, f"{harm}: {warnings}"
     assert str(harm.file) in warnings[0], f"{harm}: not named in {warnings[0]!r}"
-    if harm.kind != "removed" and harm.file.name != MANIFEST:
+    if harm.kind != REMOVED and harm.file.name != MANIFEST:
         written = checkpoint.read_json(ground.checkpoint(12) / MANIFEST, "")["files"][harm.file.name]["sha256"]
         for which, sha256 in (("found", small.sha256(harm.file)), ("written", written)):
             assert sha256[:16] in warnings[0], f"{harm}: the hash of what is {which} is not in {warnings[0]!r}"

@@ -159,7 +159,7 @@ class Life:
         self.late = self.draw.uniform(-1e9, 1e9)
         for path in self.run.path.rglob("*"):
             if self.draw.random() < 0.5:
-                os.utime(path, (self.draw.uniform(0, 4e9),) * 2)
+                os.utime(path, (when := self.draw.uniform(0, 4e9), when))
 
     # What must be true ------------------------------------------------------------
 

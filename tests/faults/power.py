@@ -185,7 +185,8 @@ def _versions(done: Sequence[Step]) -> dict[int, tuple[int, int]]:
         if isinstance(step, Written):
             found[id(step.file)] = found.get(id(step.file), (0, 0))[0], step.version
         elif isinstance(step, Synced) and isinstance(step.node, File) and id(step.node) in found:
-            found[id(step.node)] = (found[id(step.node)][1],) * 2
+            newest = found[id(step.node)][1]
+            found[id(step.node)] = newest, newest
     return found
 
 

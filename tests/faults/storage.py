@@ -158,9 +158,9 @@ class _Watch:
     remove = unlink
 
     def _named(self, kind: str, path: Any, dir_fd: int | None) -> None:
-        """Tells of a call; one that finds nothing to do, or its work done, changes nothing."""
+        """Tells of a call, unless it will fail by itself: without its folder, with nothing to do, or all done."""
         place = self.place(path, dir_fd)
-        if place is not None and os.path.lexists(place) != (kind == "mkdir"):
+        if place is not None and place.parent.is_dir() and os.path.lexists(place) != (kind == "mkdir"):
             self.told(Change(kind, place))
 
 

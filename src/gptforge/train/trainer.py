@@ -355,8 +355,8 @@ class Trainer:
                 )
         self._saved_step = self.state.step
         self._take_up_progress(saved)
+        self.keeper.point(self.state)  # before what they named is moved
         said = self.keeper.set_aside(self.state)
-        self.keeper.point(self.state)
         if optimizer is None:
             said.append(f"{kinds[1]} begins anew, for {kinds[0]} has kept other means of the gradients")
         changed = [f"{k} {before.get(k)} -> {v}" for k, v in now.items() if before.get(k) != v]
