@@ -15,13 +15,13 @@ import sys
 import tempfile
 import time
 
-from faults import changes, kills, numbers, stops
+from faults import changes, kills, numbers, stops, together
 from faults.suite import FIRST_SEED, Fault, Verdict, run, say
 
 
 def all_faults() -> list[Fault]:
     """Every fault there is, in the order in which they are run."""
-    return [fault for module in (numbers, kills, stops, changes) for fault in module.FAULTS]
+    return [fault for module in (numbers, kills, stops, changes, together) for fault in module.FAULTS]
 
 
 def main() -> int:
