@@ -138,10 +138,12 @@ def resumed_twice(draw: Draw, ground: Any) -> None:
     small.write_text()
     long = {"train__steps": 100_000, "eval__every": 50_000, "checkpoint__every": draw.randint(5, 20)}
     holder = Forked(*small.typed(small.config(**long), RUN))
-    wait_until(lambda: Path(RUN, "checkpoints/latest").exists(), holder)
-    for _ in range(draw.randint(1, 2)):
-        refused(draw.choice([RUN, "latest", f"{RUN}/checkpoints"]), holder)
-    holder.kill()
+    try:
+        wait_until(lambda: Path(RUN, "checkpoints/latest").exists(), holder)
+        for _ in range(draw.randint(1, 2)):
+            refused(draw.choice([RUN, "latest", f"{RUN}/checkpoints"]), holder)
+    finally:
+        holder.kill()
     saved = Run(Path(RUN)).steps()[-1]
     began = time.monotonic()
     taking = [Forked("train", f"resume={RUN}", "train.stop_after=5") for _ in range(draw.choice([1, 1, 2, 4]))]
@@ -156,11 +158,8 @@ def resumed_twice(draw: Draw, ground: Any) -> None:
 
 
 def refused(name: str, holder: Forked) -> None:
-    began = time.monotonic()
-    code, said = done("train", f"resume={name}")
-    took = time.monotonic() - began
+    code, said = done("train", f"resume={name}", patience=2 * SLOW)
     assert code == 7 and f"process {holder.pid} " in said, f"resume={name} of {holder.pid}'s run: exit {code}, {said}"
-    assert took < 2 * SLOW, f"refused after {took:.1f} s"
     assert holder.ended(0) is None, holder.said()
 
 
