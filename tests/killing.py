@@ -149,6 +149,8 @@ def assert_same(run: str, peaceful: Peaceful, what: str) -> None:
     assert small.summary(run)["status"] == "done", what
     assert_told_once(run, what)
     assert not litter(run), f"{what}: left behind are {litter(run)}"
+    halves = list(Path(run).glob("checkpoints/set-aside-*/*"))
+    assert not halves, f"{what}: a checkpoint that was not sound had its name already: {halves}"
 
 
 def assert_told_once(run: str, what: str) -> None:

@@ -199,6 +199,19 @@ def test_what_dead_processes_left_is_removed_in_time(own_cache, tmp_path):
     assert [p.name for p in tokens_folders(own_cache) if p.name.startswith(".tmp")] == [".tmp-new"]
 
 
+def test_single_files_of_dead_processes_are_removed_too(own_cache, tmp_path):
+    prepare(text_file(tmp_path, "words " * 50), TokenizerConfig())
+    (kept,) = (path for path in tokens_folders(own_cache) if path.is_dir())
+    old = [kept / ".report.html.1.ab.tmp", own_cache / "recipes" / ".old.json.1.ab.tmp"]
+    new = own_cache / "recipes" / ".new.json.1.ab.tmp"
+    for path in (*old, new):
+        path.write_bytes(b"x")
+    for path in old:
+        os.utime(path, (1e9, 1e9))
+    prepare(text_file(tmp_path, "other " * 50), TokenizerConfig())
+    assert new.exists() and not any(path.exists() for path in old)
+
+
 def test_an_id_outside_the_vocabulary_is_never_cast(tmp_path):
     writer = SplitWriter(tmp_path, "train", 65_536)
     with pytest.raises(ValueError, match="outside 0 to 65535"):

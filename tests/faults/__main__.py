@@ -15,13 +15,13 @@ import sys
 import tempfile
 import time
 
-from faults import changes, configs, damage, disk, inputs, kills, lives, numbers, source, stops
+from faults import changes, configs, damage, disk, inputs, kills, lives, numbers, source, stops, together
 from faults.suite import FIRST_SEED, Fault, Verdict, run, say
 
 
 def all_faults() -> list[Fault]:
     """Every fault there is, in the order in which they are run."""
-    modules = (kills, stops, changes, damage, disk, lives, inputs, numbers, configs, source)
+    modules = (kills, stops, changes, damage, disk, lives, together, inputs, numbers, configs, source)
     return [fault for module in modules for fault in module.FAULTS]
 
 

@@ -40,7 +40,8 @@ class Forked:
         global _count
         _count += 1
         self._said = Path(f"said-{_count}.txt").absolute()
-        self._process = _context.Process(target=_run, args=(words, first, environment or {}, work, self._said))
+        arguments = (words, first, environment or {}, work, self._said)
+        self._process = _context.Process(target=_run, args=arguments, daemon=True)  # it ends with the trials
         self._process.start()
 
     @property
@@ -60,10 +61,10 @@ class Forked:
         return self._said.read_text(encoding="utf-8", errors="replace") if self._said.exists() else ""
 
 
-def done(*words: str, **options) -> tuple[int, str]:
-    """The exit code of a command line in a fork, and what it said."""
+def done(*words: str, patience: float = PATIENCE, **options) -> tuple[int, str]:
+    """The exit code of a command line in a fork, and what it said. Raises AssertionError if it takes too long."""
     process = Forked(*words, **options)
-    code = process.ended()
+    code = process.ended(patience)
     if code is None:
         process.kill()
         raise AssertionError(f"{' '.join(words)} did not end: {process.said()}")

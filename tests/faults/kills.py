@@ -12,6 +12,7 @@ import killing
 import small
 from faults.forks import Forked, done
 from faults.suite import Draw, Fault
+from gptforge.runs import Run
 from killing import Moment, Peaceful
 
 KILLS = 5  # at most in one run
@@ -116,7 +117,7 @@ def stopped_run(dtype: str, tokenizer: str) -> list[str]:
 
 
 def uninterrupted() -> dict[tuple[str, str], Any]:
-    """The course of each kind of run, as far as a process of this fault needs it."""
+    """The course of each kind of run."""
     small.write_text()
     courses = {}
     for kind in KINDS:
@@ -134,7 +135,7 @@ def stopped(draw: Draw, ground: dict[tuple[str, str], Any]) -> None:
     words, run = stopped_run(*kind), "-".join(kind)
     code, said = done(*words, f"train.stop_after={step}")
     assert code == (75 if step < STOPPED_STEPS else 0), f"exit {code} after step {step}: {said}"
-    assert small.summary(run)["steps"] == step
+    assert small.summary(run)["steps"] == step == Run(Path(run)).steps()[-1], f"step {step} is not saved"
     code, said = done("train", f"resume={run}")
     assert code == 0, f"exit {code}: {said}"
     weights, optimizer, records = small.course(run)

@@ -188,6 +188,7 @@ def _make(
 ) -> Dataset:
     """Read, split and encode; then commit the data set, and the note that says which recipe it is of."""
     tokens = assets.cache_dir() / "tokens"
+    _remove_litter(assets.cache_dir())
     with store.temporary_folder(tokens / recipe) as temporary:
         collected = collect(source, cfg, clean, temporary / "text", report, chunk_bytes)
         corpus = collected.corpus
@@ -218,6 +219,12 @@ def _make(
     said = store.Said(source.names, notes, warnings, collected.cleaning, list(source.parts))
     store.write_whole(_note_path(recipe), json.dumps({"key": key, **asdict(said)}).encode())
     return store.load(tokens / key, stored, tokenizer, said)
+
+
+def _remove_litter(cache: Path) -> None:
+    """What processes have left that were killed while they wrote a single file; folders are the store's business."""
+    for pattern in ("recipes/.*.tmp", "texts/.*.tmp", "tokens/*/.*.tmp"):
+        store.remove_stale(cache.glob(pattern))
 
 
 def _learnt(split: Split, report: Progress) -> Iterator[str]:
