@@ -15,16 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 
 from gptforge.config import TrainConfig
 from gptforge.config.saved import load_config
 from gptforge.errors import CheckpointError, ResourceError, from_os_error
 from gptforge.model import Transformer
 from gptforge.runs import MANIFEST, Run, candidates, read_json, write_text
+from gptforge.tensors import read_tensors
 from gptforge.tokenizers import Tokenizer, load_tokenizer
 
 FORMAT = 1
@@ -109,6 +108,7 @@ def set_aside(run: Run, after: int) -> Path | None:
 
 def verify(checkpoint: Path) -> None:
     """Raises CheckpointError unless every byte of a checkpoint is what was written."""
+    _refuse_strangers(checkpoint)
     held = read_json(checkpoint / MANIFEST, "the checkpoint's manifest")
     if held.get("format") != FORMAT:
         raise CheckpointError(
@@ -122,6 +122,8 @@ def verify(checkpoint: Path) -> None:
         step, written = held["step"], {Path(name).name: str(e["sha256"]) for name, e in held["files"].items()}
     except (KeyError, TypeError, AttributeError):
         raise CheckpointError("its manifest is not complete", where=str(checkpoint / MANIFEST)) from None
+    if not isinstance(step, int):
+        raise CheckpointError("its manifest has no step", where=str(checkpoint / MANIFEST))
     for name, expected in written.items():
         path = checkpoint / name
         try:
@@ -129,8 +131,9 @@ def verify(checkpoint: Path) -> None:
                 found = hashlib.file_digest(f, "sha256").hexdigest()
         except FileNotFoundError:
             raise CheckpointError("a file of the checkpoint is missing", where=str(path)) from None
-        except OSError as e:
-            raise CheckpointError(f"a file of the checkpoint cannot be read: {e.strerror}", where=str(path)) from None
+        except (OSError, ValueError) as e:  # ValueError: a name with a NUL
+            reason = getattr(e, "strerror", None) or e
+            raise CheckpointError(f"a file of the checkpoint cannot be read: {reason}", where=str(path)) from None
         if found != expected:
             raise CheckpointError(
                 f"a file of the checkpoint is damaged: sha256 {found[:16]}…, written was {expected[:16]}…",
@@ -138,6 +141,17 @@ def verify(checkpoint: Path) -> None:
             )
     if f"step-{step:06d}" != checkpoint.name:
         raise CheckpointError(f"it holds step {step}, which is not its name", where=str(checkpoint))
+
+
+def _refuse_strangers(checkpoint: Path) -> None:
+    """Raises CheckpointError where a name is a link, which may lead anywhere, or a pipe or device, which has no end."""
+    try:
+        with os.scandir(checkpoint) as entries:
+            strange = next((e.name for e in entries if e.is_symlink() or not (e.is_file() or e.is_dir())), None)
+    except OSError as e:
+        raise CheckpointError(f"the checkpoint cannot be read: {e.strerror}", where=str(checkpoint)) from None
+    if strange is not None:
+        raise CheckpointError(f"{strange} in it is a link or no plain file", where=str(checkpoint))
 
 
 def first_sound(paths: list[Path]) -> tuple[Path, list[str]]:
@@ -163,19 +177,6 @@ def to_go_on_from(text: str) -> tuple[Run, Path | None, list[str]]:
     if not run.steps():
         return run, None, ["it has no checkpoint yet and begins anew"]
     return run, *first_sound(candidates(text))
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """A safetensors file of a verified checkpoint, on the CPU."""
-    try:
-        return safetensors.torch.load(path.read_bytes())
-    except (OSError, SafetensorError, ValueError) as e:
-        raise CheckpointError(f"tensors cannot be read: {e}", where=str(path)) from None
-
-
-def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    """Named tensors as a safetensors file."""
-    return safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
 
 
 def json_bytes(value: Any) -> bytes:
@@ -218,18 +219,23 @@ def load_model(text: str, device: torch.device | None = None, unknown: str = "er
 def load_weights(model: nn.Module, checkpoint: Path, file: str = "model.safetensors") -> None:
     """Puts a checkpoint's weights into a model, which may be on the meta device."""
     tensors = read_tensors(checkpoint / file)
-    expected = {name: tuple(t.shape) for name, t in model.state_dict().items()}
-    found = {name: tuple(t.shape) for name, t in tensors.items()}
+    # The dtype too, without torch's prefix: in a model on the meta device a tensor stays what it is
+    expected = {name: (tuple(t.shape), str(t.dtype)[6:]) for name, t in model.state_dict().items()}
+    found = {name: (tuple(t.shape), str(t.dtype)[6:]) for name, t in tensors.items()}
     if expected != found:
         names = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
         name = names[0]
         raise CheckpointError(
             f"{len(names)} tensors do not fit the model, such as {name}: "
-            f"{found.get(name, 'missing')}, the model has {expected.get(name, 'none')}",
+            f"{_named(found.get(name), 'missing')}, the model has {_named(expected.get(name), 'none')}",
             where=str(checkpoint / file),
         )
     assign = any(p.is_meta for p in model.parameters())
     model.load_state_dict(tensors, assign=assign)
+
+
+def _named(tensor: tuple[tuple[int, ...], str] | None, otherwise: str) -> str:
+    return f"{tensor[0]} of {tensor[1]}" if tensor else otherwise
 
 
 # Parts -----------------------------------------------------------------------

@@ -14,14 +14,16 @@ import os
 import sys
 import tempfile
 import time
+from pathlib import Path
 
-from faults import configs, numbers, source
+import gptforge
+from faults import configs, leaks, numbers, offline, security, source
 from faults.suite import FIRST_SEED, Fault, Verdict, run, say
 
 
 def all_faults() -> list[Fault]:
     """Every fault there is, in the order in which they are run."""
-    return [fault for module in (numbers, configs, source) for fault in module.FAULTS]
+    return [fault for module in (numbers, configs, source, security, leaks, offline) for fault in module.FAULTS]
 
 
 def main() -> int:
@@ -35,6 +37,9 @@ def main() -> int:
     faults = all_faults()
     if unknown := set(given.ids) - {fault.id for fault in faults}:
         parser.error(f"no fault is called {', '.join(sorted(unknown))}; there are {', '.join(f.id for f in faults)}")
+    # The commands that trials start in other folders must be those of this source, however it was named
+    source = str(Path(gptforge.__file__).parents[1])
+    os.environ["PYTHONPATH"] = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
     began = time.perf_counter()
     broken = 0
     with tempfile.TemporaryDirectory(prefix="gptforge-faults-", ignore_cleanup_errors=True) as folder:

@@ -65,6 +65,18 @@ def can_be_typed(line: Typed) -> bool:
         return False
 
 
+def one_refused(draw: random.Random) -> tuple[Typed, int]:
+    """A line that is refused, in a folder of its own, and the exit code: one that is taken would train."""
+    for number in itertools.count():
+        Path(str(number)).mkdir()
+        os.chdir(str(number))
+        line = draw.choice([*DRAWINGS, *FILES])(draw)
+        if can_be_typed(line) and (code := typed_here(line)[0]):
+            return line, code
+        os.chdir("..")
+    raise AssertionError("unreachable")
+
+
 def refused(draw: random.Random, ground: Any) -> None:
     """Anything wrong or strange, in a command line or in a file that it names."""
     line = draw.choice([*DRAWINGS, *FILES])(draw)
@@ -84,14 +96,8 @@ def suggested(draw: random.Random, ground: Any) -> None:
 
 
 def refused_alone(draw: random.Random, ground: Any) -> None:
-    """The same by the real command, which has to be quick. One that would be taken is not tried: it would train."""
-    for folder in map(Path, map(str, itertools.count())):
-        folder.mkdir()
-        os.chdir(folder)
-        line = draw.choice([*DRAWINGS, *FILES])(draw)
-        if can_be_typed(line) and (expected := typed_here(line)[0]):
-            break
-        os.chdir("..")
+    """The same by the real command, which has to be quick."""
+    line, expected = one_refused(draw)
     before = everything()
     began = time.perf_counter()
     done = subprocess.run(command(*line.words), capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)

@@ -7,21 +7,24 @@ needs no state: it is a function of the step.
 import contextlib
 import dataclasses
 import hashlib
+import math
 import random
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gptforge.checkpoint import json_bytes, load_weights, read_tensors, tensor_bytes
+from gptforge.checkpoint import json_bytes, load_weights
 from gptforge.errors import CheckpointError
 from gptforge.optim import Together, WeightAverage, each
 from gptforge.runs import read_json
+from gptforge.tensors import read_tensors, tensor_bytes
 
 LEGACY_NUMPY = "MT19937"
 OVERFIT_MARGIN = 0.02  # share by which val_loss is above its best before that is called overfitting
@@ -51,6 +54,22 @@ class TrainState:
     last_eval_step: int = 0
     overfit_said: bool = False
     metrics_bytes: int = 0  # length of metrics.jsonl
+
+    @classmethod
+    def checked(cls, stored: Mapping[str, Any]) -> Self:
+        """That of a checkpoint, from anyone. Raises ValueError for a value that no run can have."""
+        known = typing.get_type_hints(cls)
+        for name, value in stored.items():
+            kinds = typing.get_args(known.get(name)) or (known.get(name),)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            fits = type(value) in kinds or (float in kinds and number)
+            if (
+                not fits
+                or (number and not math.isfinite(value))
+                or (int in kinds and number and not 0 <= value < 2**63)
+            ):
+                raise ValueError(f"{name}={value!r:.60}")
+        return cls(**stored)
 
     def advance(self, loss_sum: float, tokens: int) -> None:
         """Counts one optimizer step."""
@@ -135,7 +154,7 @@ def unpack(
     """
     held = read_json(path / "state.json", "the training state")
     try:
-        state = TrainState(**held["state"])
+        state = TrainState.checked(held["state"])
         load_weights(model, path)
         if average:
             average.begin()
@@ -168,8 +187,14 @@ def restore_optimizer(model: nn.Module, optimizer: Optimizer | Together, tensors
         name, _, key = full_name.rpartition("/")
         held.setdefault(name, {})[key] = value
     names = {parameter: name for name, parameter in model.named_parameters()}
+    shapes = {name: parameter.shape for parameter, name in names.items()}
     if strange := held.keys() - names.values():
         raise CheckpointError(f"the optimizer state has {min(strange)!r}, which the model lacks")
+    for name, values in held.items():
+        for key, value in values.items():
+            if not value.is_floating_point() or (value.numel() != 1 and value.shape != shapes[name]):
+                found = f"{tuple(value.shape)} of {str(value.dtype)[6:]}"
+                raise CheckpointError(f"{key} of {name} in the optimizer state is {found}: it does not fit the model")
     for one in each(optimizer):
         groups = one.state_dict()["param_groups"]
         state: dict[int, dict[str, Tensor]] = {}
@@ -233,4 +258,6 @@ def restore_python_rng(states: Mapping[str, Any]) -> None:
     version, words, gauss = states["python"]
     random.setstate((version, tuple(words), gauss))
     keys, position, has_gauss, cached = states["numpy"]
+    if len(keys) != 624 or not 0 <= position <= 624:  # numpy takes any place, and reads there
+        raise ValueError("no state of numpy's generator")
     np.random.set_state((LEGACY_NUMPY, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
