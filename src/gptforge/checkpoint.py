@@ -23,10 +23,11 @@ from gptforge.config.saved import load_config
 from gptforge.errors import CheckpointError, ResourceError, from_os_error
 from gptforge.model import Transformer
 from gptforge.runs import MANIFEST, Run, candidates, read_json, write_text
-from gptforge.tensors import read_tensors
+from gptforge.tensors import announced, read_tensors
 from gptforge.tokenizers import Tokenizer, load_tokenizer
 
 FORMAT = 1
+MODEL = "model.safetensors"
 SPARE = 16 * 2**20  # bytes that a disk should have left after a save
 
 
@@ -209,6 +210,10 @@ def load_model(text: str, device: torch.device | None = None, unknown: str = "er
     path, warnings = first_sound(candidates(text))
     config = load_config(TrainConfig, path / "config.json")
     tokenizer = load_tokenizer(path, unknown)
+    weights = path / MODEL
+    if (count := len(announced(weights))) < config.model.n_layer:  # before so many layers are made
+        what = f"{count} tensors are too few for the {config.model.n_layer} layers of its config"
+        raise CheckpointError(what, where=str(weights))
     with torch.device("meta"):
         model = Transformer(config.model, tokenizer.vocab_size)
     load_weights(model, path)
@@ -216,7 +221,7 @@ def load_model(text: str, device: torch.device | None = None, unknown: str = "er
     return Loaded(model, tokenizer, config, path, int(path.name.removeprefix("step-")), warnings)
 
 
-def load_weights(model: nn.Module, checkpoint: Path, file: str = "model.safetensors") -> None:
+def load_weights(model: nn.Module, checkpoint: Path, file: str = MODEL) -> None:
     """Puts a checkpoint's weights into a model, which may be on the meta device."""
     tensors = read_tensors(checkpoint / file)
     # The dtype too, without torch's prefix: in a model on the meta device a tensor stays what it is

@@ -7,6 +7,7 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -19,18 +20,26 @@ MAX_HEADER_BYTES = 8_000_000  # of names, shapes and places: 50,000 tensors; a m
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """A safetensors file, on the CPU. Raises CheckpointError for one that is none, or that announces too much."""
+    announced(path)
+    try:
+        return safetensors.torch.load(path.read_bytes())
+    except (OSError, SafetensorError, ValueError, KeyError) as e:
+        raise CheckpointError(f"tensors cannot be read: {e}", where=str(path)) from None
+
+
+def announced(path: Path) -> set[str]:
+    """The names of the tensors in a safetensors file, of which nothing more is read. Raises CheckpointError."""
     try:
         with open(path, "rb") as f:
-            _check_header(f.read(8), f.read(MAX_HEADER_BYTES + 1))
-            f.seek(0)
-            return safetensors.torch.load(f.read())
-    except (OSError, SafetensorError, ValueError, RecursionError, KeyError) as e:
+            head = _header(f.read(8), f.read(MAX_HEADER_BYTES + 1))
+    except (OSError, ValueError, RecursionError) as e:
         reason = "its header is nested too deep" if isinstance(e, RecursionError) else e
         raise CheckpointError(f"tensors cannot be read: {reason}", where=str(path)) from None
+    return head.keys() - {"__metadata__"}
 
 
-def _check_header(begin: bytes, rest: bytes) -> None:
-    """Raises ValueError for a file whose header is too large, no table, or not all there."""
+def _header(begin: bytes, rest: bytes) -> dict[str, Any]:
+    """The header out of a file's first bytes. Raises ValueError if it is too large, no table, or not all there."""
     if len(begin) < 8:
         raise ValueError("it has no header")
     (length,) = struct.unpack("<Q", begin)
@@ -38,8 +47,10 @@ def _check_header(begin: bytes, rest: bytes) -> None:
         raise ValueError(f"its header is to have {length:,} bytes, at most {MAX_HEADER_BYTES:,} are read")
     if length > len(rest):
         raise ValueError("it ends within its header")
-    if not isinstance(json.loads(rest[:length]), dict):
+    head = json.loads(rest[:length])
+    if not isinstance(head, dict):
         raise ValueError("its header is no table of tensors")
+    return head
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:

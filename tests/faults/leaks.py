@@ -14,16 +14,16 @@ from small import SMALLEST
 
 SECRET = "sesame41877x"
 ADDRESS = f"https://ali:{SECRET}@files.invalid/text.txt"
-SMALL = [f"{key}={value}" for key, value in SMALLEST.items()]
+SMALL = [f"{key}={value}" for key, value in (SMALLEST | {"train.steps": 2}).items()]
 COMMANDS: Mapping[str, list[str]] = {
-    "train": ["train", *SMALL, "train.steps=2", "hydra.run.dir=new"],
+    "train": ["train", *SMALL, "hydra.run.dir=new"],
     "resume": ["train", "resume=run", "ui=plain"],
     "sample": ["sample", "ckpt=run", "sample.max_new_tokens=4"],
     "eval": ["eval", "ckpt=run"],
     "prepare": ["prepare", "data=text.txt"],
     "info": ["info", "data=text.txt"],
     "doctor": ["doctor"],
-    "sweep": ["train", "-m", *SMALL, "train.steps=2", "seed=1,2"],
+    "sweep": ["train", "-m", *SMALL, "seed=1,2"],
 }
 
 

@@ -11,11 +11,12 @@ from faults.ground import ended
 from faults.suite import Fault
 from small import SMALLEST
 
-CUT_OFF = ["unshare", "-rn"]  # a process with no network but its own, as root of nothing else
-SMALL = [f"{key}={value}" for key, value in SMALLEST.items() if not key.startswith("data.")]
+# A process with no network but its own, in which it reaches itself: processes of one run talk through that
+CUT_OFF = ["unshare", "-rn", "sh", "-c", 'ip link set lo up; exec "$0" "$@"']
+SMALL = [f"{key}={value}" for key, value in (SMALLEST | {"train.steps": 2}).items() if not key.startswith("data.")]
 CHAIN = (
-    ["train", "data=pydoc", *SMALL, "train.steps=2", "hydra.run.dir=run"],
-    ["train", "data=pydoc", *SMALL, "train.steps=2", "hydra.run.dir=pair", "parallel=ddp", "parallel.nproc=2"],
+    ["train", "data=pydoc", *SMALL, "hydra.run.dir=run"],
+    ["train", "data=pydoc", *SMALL, "hydra.run.dir=pair", "parallel=ddp", "parallel.nproc=2"],
     ["sample", "ckpt=run", "sample.max_new_tokens=8"],
     ["eval", "ckpt=run"],
     ["prepare", "data=pydoc", "tokenizer=byte"],
