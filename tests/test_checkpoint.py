@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -21,6 +22,7 @@ from gptforge.errors import CheckpointError
 from gptforge.model import Transformer
 from gptforge.optim import each
 from gptforge.runs import MANIFEST, Call, Run
+from gptforge.tensors import read_tensors, tensor_bytes
 from gptforge.train import trainer as trainer_module
 from gptforge.train.parts import build_parts
 from gptforge.train.state import (
@@ -445,3 +447,87 @@ def test_nothing_is_pickled(trained):
         if path.is_file():
             head = path.read_bytes()[:4]
             assert not head.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"PK"))
+
+
+# From anyone: the hashes are right, for whoever made the files made them too ----------------------------------------
+
+
+def remade(run: Run, name: str, content: bytes) -> None:
+    """Another file in the newest checkpoint, and a manifest that goes with it."""
+    path = run.newest_first()[0]
+    (path / name).write_bytes(content)
+    held = {p.name: p.read_bytes() for p in path.iterdir() if p.name != MANIFEST}
+    (path / MANIFEST).write_bytes(checkpoint.manifest(int(path.name[5:]), held))
+
+
+def on_resume(run: Run) -> str:
+    small.write_text()
+    parts, _ = build_parts(small.config())
+    with pytest.raises(CheckpointError) as e:
+        unpack(run.newest_first()[0], parts.model, parts.optimizer, parts.average)
+    return str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("step", "4"), ("step", -1), ("step", True), ("step", 1 << 70), ("loss_sum", [1]), ("best_val_loss", "0.1"),
+        ("metrics_bytes", None), ("overfit_said", 1), ("tokens", 1.5), ("__class__", "x"),
+    ],
+)  # fmt: skip
+def test_a_state_that_no_run_can_have(run, key, value):
+    held = json.loads((run.newest_first()[0] / "state.json").read_bytes())
+    held["state"][key] = value
+    remade(run, "state.json", json.dumps(held).encode())
+    assert f"{key}=" in on_resume(run)
+
+
+@pytest.mark.parametrize("state", [[[0] * 624, 625, 0, 0.0], [[0] * 624, -1, 0, 0.0], [[0] * 3, 0, 0, 0.0], [], "abc"])
+def test_a_generator_that_would_read_beyond_its_words(run, state):
+    held = json.loads((run.newest_first()[0] / "state.json").read_bytes())
+    held["rng"]["numpy"] = state
+    remade(run, "state.json", json.dumps(held).encode())
+    before = python_rng()
+    assert "does not fit" in on_resume(run)
+    restore_python_rng(before)
+
+
+@pytest.mark.parametrize("tensor", [torch.zeros(3, 5), torch.zeros(1 << 4, dtype=torch.int32), torch.zeros(0)])
+def test_moments_of_another_shape(run, tensor):
+    path = run.newest_first()[0] / "optimizer.safetensors"
+    held = read_tensors(path)
+    name = next(name for name, value in held.items() if value.numel() > 1)
+    remade(run, path.name, tensor_bytes(held | {name: tensor}))
+    assert "does not fit the model" in on_resume(run)
+
+
+def test_weights_of_another_type(run):
+    path = run.newest_first()[0] / "model.safetensors"
+    held = read_tensors(path)
+    for dtype, said in ((torch.int64, "int64"), (torch.float16, "float16"), (torch.float8_e4m3fn, "float8_e4m3fn")):
+        remade(run, path.name, tensor_bytes({name: value.to(dtype) for name, value in held.items()}))
+        with pytest.raises(CheckpointError, match=f"of {said}, the model has .* of float32"):
+            load_model(str(run.newest_first()[0]))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_links_and_pipes_are_not_read(run):
+    path = run.newest_first()[0]
+    inside = path / "model.safetensors"
+    inside.rename(path.parent / "elsewhere")
+    inside.symlink_to(path.parent / "elsewhere")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors in it is a link"):
+        verify(path)
+    inside.unlink()
+    os.mkfifo(inside)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors in it is a link or no plain file"):
+        verify(path)
+
+
+@pytest.mark.parametrize("step", ["4", None, [8], 1.5])
+def test_a_manifest_without_a_step(run, step):
+    path = run.newest_first()[0] / MANIFEST
+    held = json.loads(path.read_bytes()) | {"step": step}
+    path.write_bytes(checkpoint.json_bytes(held | {"manifest_sha256": checkpoint._digest_of(held)}))
+    with pytest.raises(CheckpointError, match="no step"):
+        verify(path.parent)

@@ -280,7 +280,7 @@ def test_hydras_errors_become_ours(tmp_path):
     for text, said in (
         ("a: [1", "YAML"),
         ("- 1", "mine"),
-        ("5", "YAML"),
+        ("5", "no table"),
         ("n_layr: 3", "n_layr"),
         ("n_head: x", "whole"),
     ):
@@ -307,3 +307,28 @@ def test_a_config_saved_before_a_key_existed_goes_on_without_what_it_does(tmp_pa
     assert load_config(TrainConfig, tmp_path / "config.json").train.context_warmup == 0
     (tmp_path / "own.json").write_text('{"schema_version": 1, "config": {"seed": 2}}')  # by hand: defaults hold
     assert load_config(TrainConfig, tmp_path / "own.json").train.context_warmup is None
+
+
+def test_numbers_of_any_length_get_an_answer():
+    for digits in (30, 400, 9000):
+        for key, said in (("optimizer.lr", "finite|at most|less"), ("model.n_layer", "at most"), ("ui", "not one of")):
+            with pytest.raises(ConfigError, match=said) as e:
+                composed("train", f"{key}={'9' * digits}")
+            assert len(str(e.value)) < 1000
+
+
+def test_an_address_is_no_text():
+    for word in ("data.val_path=https://a:b@c/d", "data.sources=[https://a:b@c/d]"):
+        with pytest.raises(ConfigError, match="is an address") as e:
+            composed("train", word)
+        assert "a:b" not in str(e.value)
+
+
+def test_a_long_message_keeps_its_place_and_its_way_out():
+    error = ConfigError("\n".join(map(str, range(20))), where="here", fix=["this", "that"])
+    assert str(error).splitlines() == [
+        "config error: 0", "1", "2", "3", "  …", "  where: here", "  try:   this", "  try:   that",
+    ]  # fmt: skip
+    assert len(str(ConfigError("x" * 5000)).splitlines()[0]) == 400
+    many = ConfigError("a\nb", fix=[str(n) for n in range(20)])
+    assert len(str(many).splitlines()) == 8 and str(many).startswith("config error: a\n  try:   0")

@@ -15,19 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 
 from gptforge.config import TrainConfig
 from gptforge.config.saved import load_config
 from gptforge.errors import CheckpointError, ResourceError, from_os_error
 from gptforge.model import Transformer
 from gptforge.runs import MANIFEST, Run, candidates, read_json, sync_directory, write_text
+from gptforge.tensors import announced, read_tensors
 from gptforge.tokenizers import Tokenizer, load_tokenizer
 
 FORMAT = 1
+MODEL = "model.safetensors"
 SPARE = 16 * 2**20  # bytes that a disk should have left after a save
 
 
@@ -111,6 +111,7 @@ def set_aside(run: Run, after: int) -> Path | None:
 
 def verify(checkpoint: Path) -> None:
     """Raises CheckpointError unless every byte of a checkpoint is what was written."""
+    _refuse_strangers(checkpoint)
     for name, expected in _written(checkpoint).items():
         path = checkpoint / name
         try:
@@ -118,8 +119,9 @@ def verify(checkpoint: Path) -> None:
                 found = hashlib.file_digest(f, "sha256").hexdigest()
         except FileNotFoundError:
             raise CheckpointError("a file of the checkpoint is missing", where=str(path)) from None
-        except OSError as e:
-            raise CheckpointError(f"a file of the checkpoint cannot be read: {e.strerror}", where=str(path)) from None
+        except (OSError, ValueError) as e:  # ValueError: a name with a NUL
+            reason = getattr(e, "strerror", None) or e
+            raise CheckpointError(f"a file of the checkpoint cannot be read: {reason}", where=str(path)) from None
         if found != expected:
             raise _damaged("a file of the checkpoint", found, expected, path)
 
@@ -143,6 +145,8 @@ def _written(checkpoint: Path) -> dict[str, str]:
         step, files = held["step"], {Path(name).name: str(e["sha256"]) for name, e in held["files"].items()}
     except (KeyError, TypeError, AttributeError):
         raise CheckpointError("its manifest is not complete", where=str(path)) from None
+    if not isinstance(step, int):
+        raise CheckpointError("its manifest has no step", where=str(path))
     if f"step-{step:06d}" != checkpoint.name:
         raise CheckpointError(f"it holds step {step}, which is not its name", where=str(path))
     return files
@@ -150,6 +154,17 @@ def _written(checkpoint: Path) -> dict[str, str]:
 
 def _damaged(what: str, found: str, written: str, path: Path) -> CheckpointError:
     return CheckpointError(f"{what} is damaged: sha256 {found[:16]}…, written was {written[:16]}…", where=str(path))
+
+
+def _refuse_strangers(checkpoint: Path) -> None:
+    """Raises CheckpointError where a name is a link, which may lead anywhere, or a pipe or device, which has no end."""
+    try:
+        with os.scandir(checkpoint) as entries:
+            strange = next((e.name for e in entries if e.is_symlink() or not (e.is_file() or e.is_dir())), None)
+    except OSError as e:
+        raise CheckpointError(f"the checkpoint cannot be read: {e.strerror}", where=str(checkpoint)) from None
+    if strange is not None:
+        raise CheckpointError(f"{strange} in it is a link or no plain file", where=str(checkpoint))
 
 
 def first_sound(paths: list[Path]) -> tuple[Path, list[str]]:
@@ -186,19 +201,6 @@ def to_go_on_from(text: str) -> tuple[Run, Path | None, list[str]]:
     return run, *first_sound(candidates(text))
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """A safetensors file of a verified checkpoint, on the CPU."""
-    try:
-        return safetensors.torch.load(path.read_bytes())
-    except (OSError, SafetensorError, ValueError) as e:
-        raise CheckpointError(f"tensors cannot be read: {e}", where=str(path)) from None
-
-
-def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    """Named tensors as a safetensors file."""
-    return safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
-
-
 def json_bytes(value: Any) -> bytes:
     return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
 
@@ -229,6 +231,10 @@ def load_model(text: str, device: torch.device | None = None, unknown: str = "er
     path, warnings = first_sound(candidates(text))
     config = load_config(TrainConfig, path / "config.json")
     tokenizer = load_tokenizer(path, unknown)
+    weights = path / MODEL
+    if (count := len(announced(weights))) < config.model.n_layer:  # before so many layers are made
+        what = f"{count} tensors are too few for the {config.model.n_layer} layers of its config"
+        raise CheckpointError(what, where=str(weights))
     with torch.device("meta"):
         model = Transformer(config.model, tokenizer.vocab_size)
     load_weights(model, path)
@@ -236,21 +242,26 @@ def load_model(text: str, device: torch.device | None = None, unknown: str = "er
     return Loaded(model, tokenizer, config, path, int(path.name.removeprefix("step-")), warnings)
 
 
-def load_weights(model: nn.Module, checkpoint: Path, file: str = "model.safetensors") -> None:
+def load_weights(model: nn.Module, checkpoint: Path, file: str = MODEL) -> None:
     """Puts a checkpoint's weights into a model, which may be on the meta device."""
     tensors = read_tensors(checkpoint / file)
-    expected = {name: tuple(t.shape) for name, t in model.state_dict().items()}
-    found = {name: tuple(t.shape) for name, t in tensors.items()}
+    # The dtype too, without torch's prefix: in a model on the meta device a tensor stays what it is
+    expected = {name: (tuple(t.shape), str(t.dtype)[6:]) for name, t in model.state_dict().items()}
+    found = {name: (tuple(t.shape), str(t.dtype)[6:]) for name, t in tensors.items()}
     if expected != found:
         names = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
         name = names[0]
         raise CheckpointError(
             f"{len(names)} tensors do not fit the model, such as {name}: "
-            f"{found.get(name, 'missing')}, the model has {expected.get(name, 'none')}",
+            f"{_named(found.get(name), 'missing')}, the model has {_named(expected.get(name), 'none')}",
             where=str(checkpoint / file),
         )
     assign = any(p.is_meta for p in model.parameters())
     model.load_state_dict(tensors, assign=assign)
+
+
+def _named(tensor: tuple[tuple[int, ...], str] | None, otherwise: str) -> str:
+    return f"{tensor[0]} of {tensor[1]}" if tensor else otherwise
 
 
 # Parts -----------------------------------------------------------------------

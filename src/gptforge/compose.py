@@ -17,7 +17,7 @@ from gptforge.arguments import RUN_DIR, SAVED, Grammar, Line, quoted
 from gptforge.config import SCHEMAS
 from gptforge.config.saved import load_config, read_saved, refuse_changes
 from gptforge.config.schema import Problem, build, config_error, flatten, leaves, to_dict
-from gptforge.errors import ConfigError, UsageError
+from gptforge.errors import ConfigError, UsageError, looks_secret
 from gptforge.runs import Call, Run
 
 HYDRA_VERSION_BASE = "1.3"
@@ -81,11 +81,22 @@ class Composed:
 def register_schemas() -> None:
     """Gives Hydra the defaults of every command; types and ranges are checked by `build`, all at once."""
     from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
 
     # It warns in its own words, with a line of its source, of what was typed (${oc.deprecated:…})
     warnings.filterwarnings("ignore", category=UserWarning, module=r"omegaconf\.")
+    OmegaConf.register_new_resolver("oc.env", _variable, replace=True)
     for command, schema in SCHEMAS.items():
         ConfigStore.instance().store(name=f"{file_name(command)}_schema", node=to_dict(schema()))
+
+
+def _variable(name: str, *default: Any) -> Any:
+    """What ${oc.env:NAME} stands for. Raises ValueError for a secret: values go into files that are passed on."""
+    from omegaconf.resolvers import oc
+
+    if looks_secret(name):
+        raise ValueError(f"{name} looks like a secret, which a config cannot hold: it is kept in the run's files")
+    return oc.env(name, *default)
 
 
 def search_path(dirs: list[Path]) -> list[str]:

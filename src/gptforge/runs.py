@@ -19,13 +19,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gptforge.errors import CheckpointError, LockedError, UsageError, from_os_error
+from gptforge.errors import CheckpointError, LockedError, UsageError, from_os_error, looks_secret, without_passwords
 from gptforge.locks import try_lock
 
 RUNS = Path("runs")
 STEP_DIR = re.compile(r"step-(\d+)")
 MANIFEST = "MANIFEST.json"  # the last file of a checkpoint to be written
-MAX_JSON_BYTES = 64_000_000  # the largest of ours, the training state of a thousand processes, has 20 MB
+MAX_JSON_BYTES = 40_000_000  # the largest of ours, the training state of a thousand processes, has 20 MB
+MAX_JSON_VALUES = (
+    2_000_000  # numbers, texts, lists and objects; each takes up to 60 bytes of memory; the largest has 1M
+)
 MAX_JSON_DEPTH = 40  # ours are nested ten deep at most
 CLAIM = "config.json"  # whoever creates it exclusively owns the directory
 
@@ -137,12 +140,24 @@ class Run:
             return None
         return int(m[1]) if m else None
 
+    def _refuse_links(self) -> None:
+        """Raises CheckpointError for a link that leads out of the run: what is written there would be somebody's."""
+        home = os.path.realpath(self.path)
+        for folder, folders, files in os.walk(self.path):
+            for name in (*folders, *files):
+                path = os.path.join(folder, name)
+                if os.path.islink(path) and not os.path.realpath(path).startswith(home + os.sep):
+                    raise CheckpointError(
+                        "a link in the run leads out of it", where=path, fix="put the file or folder itself there"
+                    )
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the run for this process; LockedError (exit 7) names the process that has it.
 
         The operating system drops the lock when its holder dies, so a stale one cannot remain.
         """
+        self._refuse_links()
         try:
             handle = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 - held for the run's lifetime
         except OSError as e:
@@ -209,9 +224,7 @@ def new_sweep_directory(given: str | None = None) -> Path:
 def redacted(word: str) -> str:
     """A typed word without what looks like a secret."""
     name, equals, _ = word.partition("=")
-    return (
-        f"{name}=<redacted>" if equals and re.search(r"token(?!s|izer)|secret|password|api_?key", name, re.I) else word
-    )
+    return f"{name}=<redacted>" if equals and looks_secret(name) else without_passwords(word)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -238,6 +251,8 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
             content = f.read(MAX_JSON_BYTES + 1)
         if len(content) > MAX_JSON_BYTES:
             raise ValueError(f"it has more than {MAX_JSON_BYTES:,} bytes")
+        if sum(map(content.count, b"[{,")) > MAX_JSON_VALUES:
+            raise ValueError(f"it has more than {MAX_JSON_VALUES:,} values")
         value = json.loads(content.decode(), parse_constant=_no_number, object_pairs_hook=_object)
     except FileNotFoundError:
         raise CheckpointError(f"{what} is missing", where=str(path)) from None

@@ -14,14 +14,33 @@ import os
 import sys
 import tempfile
 import time
+from pathlib import Path
 
-from faults import changes, configs, damage, disk, inputs, kills, lives, numbers, source, stops, together
+import gptforge
+from faults import (
+    changes,
+    configs,
+    damage,
+    disk,
+    inputs,
+    kills,
+    leaks,
+    lives,
+    numbers,
+    offline,
+    security,
+    source,
+    stops,
+    together,
+)  # fmt: skip
 from faults.suite import FIRST_SEED, Fault, Verdict, run, say
 
 
 def all_faults() -> list[Fault]:
     """Every fault there is, in the order in which they are run."""
-    modules = (kills, stops, changes, damage, disk, lives, together, inputs, numbers, configs, source)
+    modules = (
+        kills, stops, changes, damage, disk, lives, together, inputs, numbers, configs, source, security, leaks, offline,
+    )  # fmt: skip
     return [fault for module in modules for fault in module.FAULTS]
 
 
@@ -36,6 +55,9 @@ def main() -> int:
     faults = all_faults()
     if unknown := set(given.ids) - {fault.id for fault in faults}:
         parser.error(f"no fault is called {', '.join(sorted(unknown))}; there are {', '.join(f.id for f in faults)}")
+    # The commands that trials start in other folders must be those of this source, however it was named
+    source = str(Path(gptforge.__file__).parents[1])
+    os.environ["PYTHONPATH"] = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
     began = time.perf_counter()
     broken = 0
     with tempfile.TemporaryDirectory(prefix="gptforge-faults-", ignore_cleanup_errors=True) as folder:

@@ -8,6 +8,8 @@ import io
 import itertools
 import os
 import random
+import resource
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -17,15 +19,18 @@ from faults.suite import Fault
 from faults.wrong_files import FILES
 from faults.wrong_words import DRAWINGS, Typed, typo
 from gptforge import cli
-from gptforge.errors import MAX_LINES
 from small import command, gptforge
 
+MOST_LINES = 8
 LONGEST = 4000  # characters of a message: eight lines that nobody reads are no answer
+LONGEST_WAIT = 20  # seconds for an answer in this process, where most take a tenth of one
+MOST_MEMORY = 4_000_000_000  # bytes of addresses
 PATIENCE = 3.0  # seconds for a process that has nothing to do but to refuse
 
 
 def only_composed() -> None:
-    """From now on this process takes commands up to where they would begin."""
+    """From now on this process takes commands up to where they would begin, and has no more memory than they need."""
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     cli.execute = lambda command, config, call: 0
 
 
@@ -43,7 +48,7 @@ def check(line: Typed, code: int, said: str, before: set[Path]) -> None:
     else:
         assert code in line.codes, f"not one of the exit codes {line.codes}" + told
         assert said.startswith("gptforge: "), "no message" + told
-        assert len(said.splitlines()) <= MAX_LINES, f"{len(said.splitlines())} lines" + told
+        assert len(said.splitlines()) <= MOST_LINES, f"{len(said.splitlines())} lines" + told
         assert len(said) <= LONGEST, f"{len(said)} characters" + told
         assert not line.named or any(name in said for name in line.named), f"names none of {line.named}" + told
     assert everything() == before, f"it made {everything() - before}" + told
@@ -52,9 +57,22 @@ def check(line: Typed, code: int, said: str, before: set[Path]) -> None:
 def typed_here(line: Typed) -> tuple[int, str]:
     """The exit code and what was said on stderr, in this process."""
     said = io.StringIO()
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-        code = gptforge(*line.words)
+    signal.signal(signal.SIGALRM, _too_long)
+    signal.alarm(LONGEST_WAIT)
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+            code = gptforge(*line.words)
+    finally:
+        signal.alarm(0)
     return code, said.getvalue()
+
+
+class TooLong(BaseException):
+    """An answer has not come. Nothing that catches exceptions takes this for one of its own."""
+
+
+def _too_long(*_: Any) -> None:
+    raise TooLong
 
 
 def can_be_typed(line: Typed) -> bool:
@@ -65,14 +83,27 @@ def can_be_typed(line: Typed) -> bool:
         return False
 
 
+def one_refused(draw: random.Random) -> tuple[Typed, int]:
+    """A line that is refused, in a folder of its own, and the exit code: one that is taken would train."""
+    for number in itertools.count():
+        Path(str(number)).mkdir()
+        os.chdir(str(number))
+        line = draw.choice([*DRAWINGS, *FILES])(draw)
+        if can_be_typed(line) and (code := typed_here(line)[0]):
+            return line, code
+        os.chdir("..")
+    raise AssertionError("unreachable")
+
+
 def refused(draw: random.Random, ground: Any) -> None:
     """Anything wrong or strange, in a command line or in a file that it names."""
     line = draw.choice([*DRAWINGS, *FILES])(draw)
     before = everything()
-    began = time.perf_counter()
-    code, said = typed_here(line)
+    try:
+        code, said = typed_here(line)
+    except TooLong:
+        raise AssertionError(f"there was no answer in {LONGEST_WAIT} s: {line}") from None
     check(line, code, said, before)
-    assert time.perf_counter() - began < 10, f"it took {time.perf_counter() - began:.0f} s: {line}"
 
 
 def suggested(draw: random.Random, ground: Any) -> None:
@@ -84,14 +115,8 @@ def suggested(draw: random.Random, ground: Any) -> None:
 
 
 def refused_alone(draw: random.Random, ground: Any) -> None:
-    """The same by the real command, which has to be quick. One that would be taken is not tried: it would train."""
-    for folder in map(Path, map(str, itertools.count())):
-        folder.mkdir()
-        os.chdir(folder)
-        line = draw.choice([*DRAWINGS, *FILES])(draw)
-        if can_be_typed(line) and (expected := typed_here(line)[0]):
-            break
-        os.chdir("..")
+    """The same by the real command, which has to be quick."""
+    line, expected = one_refused(draw)
     before = everything()
     began = time.perf_counter()
     done = subprocess.run(command(*line.words), capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)

@@ -73,8 +73,8 @@ MUTANTS = [
         "no-window",
         "what is usual is forgotten when a run goes on",
         "train/state.py",
-        "            self.watch = Watch(**self.watch)\n",
-        "            self.watch = Watch()\n",
+        "        return cls(**held, watch=Watch(**watch))\n",
+        "        return cls(**held, watch=Watch())\n",
         (("N2", 8),),
     ),
     Mutant(

@@ -20,7 +20,8 @@ MODULES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "she
 BUILTINS = {"eval", "exec", "compile", "__import__"}
 CALLS = {
     "torch.load", "torch.hub.load", "torch.jit.load", "torch.serialization.load", "yaml.load", "yaml.load_all",
-    "yaml.full_load", "yaml.unsafe_load", "yaml.unsafe_load_all", "hydra.utils.instantiate", "hydra.utils.call",
+    "yaml.full_load", "yaml.Loader", "yaml.CLoader", "yaml.UnsafeLoader", "yaml.CUnsafeLoader", "yaml.FullLoader",
+    "yaml.unsafe_load", "yaml.unsafe_load_all", "hydra.utils.instantiate", "hydra.utils.call",
     "hydra.utils.get_method", "hydra.utils.get_class", "hydra.utils.get_object", "os.system", "os.popen",
     "tempfile.mktemp", "shutil.unpack_archive", "tarfile.open", "importlib.import_module", "runpy.run_path",
     "runpy.run_module", "numpy.lib.format.read_array", "subprocess.getoutput", "subprocess.getstatusoutput",
@@ -115,7 +116,9 @@ PLANTED: Mapping[str, str] = {
     "import builtins\nbuiltins.exec('1')": "exec",
     "exec(compile('1', '', 'exec'))": "exec",
     "__import__(name)": "__import__",
-    "import yaml\nyaml.load(text, yaml.Loader)": "yaml.load",
+    "import yaml\nyaml.load(text, yaml.SafeLoader)": "yaml.load",
+    "import yaml\nyaml.load(text, yaml.Loader)": "yaml.Loader",
+    "from yaml import CUnsafeLoader as Safe\nread(text, Safe)": "yaml.CUnsafeLoader",
     "from yaml import unsafe_load\nunsafe_load(text)": "yaml.unsafe_load",
     "from hydra.utils import instantiate\ninstantiate(cfg)": "hydra.utils.instantiate",
     "import hydra\nhydra.utils.instantiate(cfg)": "hydra.utils.instantiate",

@@ -24,7 +24,7 @@ def read_saved(path: Path) -> dict[str, Any]:
     """A config.json of this version: schema_version, choices, config. Raises CheckpointError."""
     saved = read_json(path, "the saved config")
     version = saved.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if version != SCHEMA_VERSION or isinstance(version, bool):
         raise CheckpointError(
             f"its schema_version is {version!r}, this gptforge reads {SCHEMA_VERSION}",
             where=str(path),

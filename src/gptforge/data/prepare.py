@@ -5,6 +5,7 @@ Constant memory whatever the text's size. Knows nothing of blocks, batches or mo
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, fields
@@ -160,9 +161,11 @@ def _known(recipe: str, tokenizer_cfg: TokenizerConfig, tokenizer: Tokenizer | N
     """The data set that a recipe made before, if it is whole; else what is damaged, nothing if it is not there."""
     try:
         note = json.loads(_note_path(recipe).read_bytes())
+        if not re.fullmatch("[0-9a-f]{64}", note["key"]):
+            return None, ""
         folder = assets.cache_dir() / "tokens" / note["key"]
         said = store.Said(**{f.name: note[f.name] for f in fields(store.Said)})
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None, ""
     manifest, damage = store.check(folder)
     if manifest is None:

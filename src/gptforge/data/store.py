@@ -204,6 +204,8 @@ def check(folder: Path) -> tuple[dict[str, Any] | None, str]:
         return None, ""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
+        if manifest["dtype"] not in ("<u2", "<u4"):
+            return None, f"{MANIFEST} has numbers of the kind {manifest['dtype']!r:.20}"
         if manifest["schema_version"] != SCHEMA_VERSION or manifest["key"] != folder.name:
             return None, f"{MANIFEST} belongs to another data set"
         itemsize = np.dtype(manifest["dtype"]).itemsize
@@ -218,8 +220,8 @@ def check(folder: Path) -> tuple[dict[str, Any] | None, str]:
                     return None, f"{name} has {path.stat().st_size:,} bytes instead of {size:,}"
                 if sum(sizes.values()) <= REHASH_BYTES and _sha256(path) != sha256:
                     return None, f"the content of {name} is not what was written"
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        return None, f"{type(e).__name__}: {e}"
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as e:
+        return None, f"{type(e).__name__}: {e}"[:200]
     return manifest, ""
 
 

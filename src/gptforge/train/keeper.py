@@ -13,7 +13,7 @@ from gptforge import checkpoint
 from gptforge.config import TrainConfig
 from gptforge.config.saved import as_saved
 from gptforge.dist import Dist
-from gptforge.errors import PeerLost, UserError
+from gptforge.errors import PeerLost, UserError, without_passwords
 from gptforge.logs import Sink, Sinks, open_sinks
 from gptforge.runs import Call, Run, write_json
 from gptforge.train import plan
@@ -118,9 +118,9 @@ class Keeper:
         if isinstance(error, PeerLost) and (reason := self._dist.failure()):
             text, told = reason.splitlines()[0], reason
         with contextlib.suppress(OSError):  # the disk may be what failed
-            self._files.log.line("error", told)
+            self._files.log.line("error", without_passwords(told))
             if self._begun:
-                write_json(self._run.summary, self._summary("failed", state, error=text))
+                write_json(self._run.summary, self._summary("failed", state, error=without_passwords(text)))
 
     def _summary(self, status: str, state: TrainState, **more: Any) -> dict[str, Any]:
         return plan.summary(status, state, self._parts, self._dist.device) | more

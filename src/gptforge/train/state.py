@@ -7,21 +7,24 @@ needs no state: it is a function of the step.
 import contextlib
 import dataclasses
 import hashlib
+import math
 import random
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gptforge.checkpoint import json_bytes, load_weights, read_tensors, tensor_bytes
+from gptforge.checkpoint import json_bytes, load_weights
 from gptforge.errors import CheckpointError
 from gptforge.optim import Together, WeightAverage, each
 from gptforge.runs import read_json
+from gptforge.tensors import read_tensors, tensor_bytes
 from gptforge.train.watch import Watch
 
 LEGACY_NUMPY = "MT19937"
@@ -54,9 +57,14 @@ class TrainState:
     metrics_bytes: int = 0  # length of metrics.jsonl
     watch: Watch = field(default_factory=Watch)
 
-    def __post_init__(self) -> None:
-        if isinstance(self.watch, dict):  # out of JSON
-            self.watch = Watch(**self.watch)
+    @classmethod
+    def checked(cls, stored: Mapping[str, Any]) -> Self:
+        """That of a checkpoint, from anyone. Raises ValueError for a value that no run can have."""
+        held = dict(stored)
+        watch = held.pop("watch", {})  # runs of earlier versions had none
+        refuse_strange(Watch, watch)
+        refuse_strange(cls, held)
+        return cls(**held, watch=Watch(**watch))
 
     def advance(self, loss_sum: float, tokens: int) -> None:
         """Counts one optimizer step."""
@@ -87,6 +95,23 @@ class TrainState:
             f"{val_loss:.3f} while the loss on training text fell to {train_loss:.3f}; the best checkpoint is kept. "
             "More text, model.dropout=0.2, a smaller model or train.early_stop_patience=2 help"
         )
+
+
+def refuse_strange(kind: type, stored: Mapping[str, Any]) -> None:
+    """Raises ValueError for a value that no field of a dataclass of this state has: finite, whole numbers not negative."""
+    known = typing.get_type_hints(kind)
+    for name, value in stored.items():
+        hint = known.get(name)
+        listed = typing.get_origin(hint) is list
+        kinds = typing.get_args(hint) or (hint,)
+        values = value if listed and isinstance(value, list) else [value] if not listed else [None]
+        for one in values:
+            number = isinstance(one, int | float) and not isinstance(one, bool)
+            fits = type(one) in kinds or (float in kinds and number)
+            if number and (not math.isfinite(one) or (int in kinds and not 0 <= one < 2**63)):
+                fits = False
+            if not fits:
+                raise ValueError(f"{name}={value!r:.60}")
 
 
 UNAVERAGED = "unaveraged.safetensors"  # the weights that are trained, where model.safetensors holds their average
@@ -142,7 +167,7 @@ def unpack(
     """
     held = read_json(path / "state.json", "the training state")
     try:
-        state = TrainState(**held["state"])
+        state = TrainState.checked(held["state"])
         load_weights(model, path)
         if average:
             average.begin()
@@ -187,8 +212,14 @@ def restore_optimizer(model: nn.Module, optimizer: Optimizer | Together, tensors
         name, _, key = full_name.rpartition("/")
         held.setdefault(name, {})[key] = value
     names = {parameter: name for name, parameter in model.named_parameters()}
+    shapes = {name: parameter.shape for parameter, name in names.items()}
     if strange := held.keys() - names.values():
         raise CheckpointError(f"the optimizer state has {min(strange)!r}, which the model lacks")
+    for name, values in held.items():
+        for key, value in values.items():
+            if not value.is_floating_point() or (value.numel() != 1 and value.shape != shapes[name]):
+                found = f"{tuple(value.shape)} of {str(value.dtype)[6:]}"
+                raise CheckpointError(f"{key} of {name} in the optimizer state is {found}: it does not fit the model")
     for one in each(optimizer):
         groups = one.state_dict()["param_groups"]
         state: dict[int, dict[str, Tensor]] = {}
@@ -252,4 +283,6 @@ def restore_python_rng(states: Mapping[str, Any]) -> None:
     version, words, gauss = states["python"]
     random.setstate((version, tuple(words), gauss))
     keys, position, has_gauss, cached = states["numpy"]
+    if len(keys) != 624 or not 0 <= position <= 624:  # numpy takes any place, and reads there
+        raise ValueError("no state of numpy's generator")
     np.random.set_state((LEGACY_NUMPY, np.array(keys, dtype=np.uint32), position, has_gauss, cached))

@@ -55,7 +55,7 @@ class Watch:
     rollbacks: int = 0
     ahead: int = 0
     in_a_row: int = 0
-    back_to: int = -1  # the step of the last return, and how often it was gone back to
+    back_to: int | None = None  # the step of the last return, and how often it was gone back to
     times_back: int = 0
 
     def judge(self, loss: float, norm: float) -> Fault | None:
