@@ -39,7 +39,8 @@ from faults.suite import FIRST_SEED, Fault, Verdict, run, say
 def all_faults() -> list[Fault]:
     """Every fault there is, in the order in which they are run."""
     modules = (
-        kills, stops, changes, damage, disk, lives, together, inputs, numbers, configs, source, security, leaks, offline,
+        kills, stops, changes, damage, disk, lives, together,
+        inputs, numbers, configs, source, security, leaks, offline,
     )  # fmt: skip
     return [fault for module in modules for fault in module.FAULTS]
 

@@ -98,20 +98,26 @@ class TrainState:
 
 
 def refuse_strange(kind: type, stored: Mapping[str, Any]) -> None:
-    """Raises ValueError for a value that no field of a dataclass of this state has: finite, whole numbers not negative."""
-    known = typing.get_type_hints(kind)
+    """Raises ValueError for a value that no field of a dataclass of the state can have. Numbers are finite, whole
+    ones not negative."""
+    hints = typing.get_type_hints(kind)
     for name, value in stored.items():
-        hint = known.get(name)
-        listed = typing.get_origin(hint) is list
+        hint = hints.get(name)
         kinds = typing.get_args(hint) or (hint,)
-        values = value if listed and isinstance(value, list) else [value] if not listed else [None]
-        for one in values:
-            number = isinstance(one, int | float) and not isinstance(one, bool)
-            fits = type(one) in kinds or (float in kinds and number)
-            if number and (not math.isfinite(one) or (int in kinds and not 0 <= one < 2**63)):
-                fits = False
-            if not fits:
-                raise ValueError(f"{name}={value!r:.60}")
+        if typing.get_origin(hint) is list:
+            fits = isinstance(value, list) and all(_fits(one, kinds) for one in value)
+        else:
+            fits = _fits(value, kinds)
+        if not fits:
+            raise ValueError(f"{name}={value!r:.60}")
+
+
+def _fits(value: Any, kinds: Sequence[Any]) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return type(value) in kinds
+    if float in kinds:
+        return math.isfinite(value)
+    return type(value) in kinds and 0 <= value < 2**63
 
 
 UNAVERAGED = "unaveraged.safetensors"  # the weights that are trained, where model.safetensors holds their average
