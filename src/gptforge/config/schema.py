@@ -162,9 +162,11 @@ def _build(schema: type[C], tree: Any, prefix: str, problems: list[Problem]) -> 
         problems.append(Problem(prefix.rstrip("."), f"{prefix.rstrip('.')} must be a group of keys, got {tree!r}"))
         return schema()
     known = {f.name: f for f in fields(schema)}  # type: ignore[arg-type]
-    for name in tree:
-        if name not in known:
-            problems.append(unknown_key(f"{prefix}{name}", schema, prefix))
+    unknown = [name for name in tree if name not in known]
+    # To look for what was meant takes a millisecond a name, and a file may have millions of them
+    problems += [unknown_key(f"{prefix}{name}", schema, prefix) for name in unknown[:MAX_LINES]]
+    if more := len(unknown[MAX_LINES:]):
+        problems.append(Problem(prefix.rstrip("."), f"{more:,} more names there are no keys"))
     values: dict[str, Any] = {}
     for name, f in known.items():
         if is_dataclass(f.type):
