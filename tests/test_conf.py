@@ -18,7 +18,7 @@ from gptforge.config.saved import as_saved, load_config, refuse_changes
 from gptforge.config.schema import Resume, allows_none, build, flatten, leaves, sections, shown, to_dict
 from gptforge.config.units import duration, steps_or_duration
 from gptforge.errors import CheckpointError, ConfigError, UserError
-from gptforge.runs import write_json
+from gptforge.jsonfile import write_json
 from gptforge.usage import COMMANDS, command_help, first_comment
 
 DIRS = [compose.conf_dir()]

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from gptforge import runs
+from gptforge.durable import write_text
 from gptforge.errors import CheckpointError, LockedError, ResourceError, UsageError
-from gptforge.runs import Call, Run, candidates, new_sweep_directory, read_json, redacted, run_name, write_text
+from gptforge.jsonfile import read_json
+from gptforge.runs import Call, Run, candidates, new_sweep_directory, redacted, run_name
 
 CONFIG = {"schema_version": 1, "choices": {}, "config": {}}
 

@@ -20,9 +20,11 @@ from torch import nn
 
 from gptforge.config import TrainConfig
 from gptforge.config.saved import load_config
+from gptforge.durable import sync_directory, write_text
 from gptforge.errors import CheckpointError, ResourceError, from_os_error
+from gptforge.jsonfile import read_json
 from gptforge.model import Transformer
-from gptforge.runs import MANIFEST, Run, candidates, read_json, sync_directory, write_text
+from gptforge.runs import MANIFEST, Run, candidates
 from gptforge.tensors import announced, read_tensors
 from gptforge.tokenizers import Tokenizer, load_tokenizer
 

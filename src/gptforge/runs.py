@@ -8,28 +8,23 @@ runs/latest      the name of the newest run, a text file
 
 import contextlib
 import difflib
-import json
 import os
 import re
 import socket
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gptforge.durable import make_directories, sync_directory, unique, write_text
 from gptforge.errors import CheckpointError, LockedError, UsageError, from_os_error, looks_secret, without_passwords
+from gptforge.jsonfile import read_json, write_json
 from gptforge.locks import try_lock
 
 RUNS = Path("runs")
 STEP_DIR = re.compile(r"step-(\d+)")
 MANIFEST = "MANIFEST.json"  # the last file of a checkpoint to be written
-MAX_JSON_BYTES = 40_000_000  # the largest of ours, the training state of a thousand processes, has 20 MB
-MAX_JSON_VALUES = (
-    2_000_000  # numbers, texts, lists and objects; each takes up to 60 bytes of memory; the largest has 1M
-)
-MAX_JSON_DEPTH = 40  # ours are nested ten deep at most
 CLAIM = "config.json"  # whoever creates it exclusively owns the directory
 
 
@@ -85,7 +80,7 @@ class Run:
         """
         try:
             if call.directory is not None:
-                _make_directories(call.directory)
+                make_directories(call.directory)
                 run = cls(call.directory)
             else:
                 run = cls(_new_directory(RUNS, name))
@@ -227,100 +222,9 @@ def redacted(word: str) -> str:
     return f"{name}=<redacted>" if equals and looks_secret(name) else without_passwords(word)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a small file as a whole: readers see the old text or the new one, also after a power cut."""
-    temporary = path.with_name(f".tmp-{path.name}-{_mine()}")
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as f:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def read_json(path: Path, what: str) -> dict[str, Any]:
-    """A JSON object of ours, which may come from anyone. Raises CheckpointError that says which file and why."""
-    try:
-        with open(path, "rb") as f:
-            content = f.read(MAX_JSON_BYTES + 1)
-        if len(content) > MAX_JSON_BYTES:
-            raise ValueError(f"it has more than {MAX_JSON_BYTES:,} bytes")
-        if sum(map(content.count, b"[{,")) > MAX_JSON_VALUES:
-            raise ValueError(f"it has more than {MAX_JSON_VALUES:,} values")
-        value = json.loads(content.decode(), parse_constant=_no_number, object_pairs_hook=_object)
-    except FileNotFoundError:
-        raise CheckpointError(f"{what} is missing", where=str(path)) from None
-    except OSError as e:
-        raise CheckpointError(f"{what} cannot be read: {e.strerror or e}", where=str(path)) from None
-    except (ValueError, RecursionError) as e:
-        reason = "it is nested too deep" if isinstance(e, RecursionError) else e
-        raise CheckpointError(f"{what} cannot be read: {reason}", where=str(path)) from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{what} holds no JSON object", where=str(path))
-    if _depth_over(value, MAX_JSON_DEPTH):
-        raise CheckpointError(f"{what} cannot be read: it is nested too deep", where=str(path))
-    return value
-
-
-def sync_directory(path: Path) -> None:
-    """Makes the names in a directory survive a power cut; Windows has no such call."""
-    if os.name == "nt":
-        return
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except PermissionError:
-        return  # one that may be written but not read cannot be synced
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _make_directories(path: Path) -> None:
-    """Makes a directory and those above it, so that they survive a power cut."""
-    missing = [p for p in (path, *path.parents) if not p.exists()]
-    path.mkdir(parents=True, exist_ok=True)
-    for made in missing:
-        sync_directory(made.parent)
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys are different, so that nobody can read another value than we do."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"it has {next(name for name in names if names.count(name) > 1)!r:.60} twice")
-    return found
-
-
-def _depth_over(value: Any, most: int) -> bool:
-    """Whether lists and objects are nested deeper than this; without recursion, for they may be so by thousands."""
-    level = [value]
-    for _ in range(most):
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-        if not level:
-            return False
-    return True
-
-
 def _new_directory(root: Path, name: str) -> Path:
     """root/name, or root/name-2, -3 …: created, so never shared, even by runs started in the same second."""
-    _make_directories(root)
+    make_directories(root)
     for attempt in range(1, 10_000):
         path = root / (name if attempt == 1 else f"{name}-{attempt}")
         try:
@@ -332,17 +236,12 @@ def _new_directory(root: Path, name: str) -> Path:
     raise FileExistsError(f"no free name like {root / name}")
 
 
-def _mine() -> str:
-    """A part of a file name that no other process or thread uses."""
-    return f"{os.getpid()}-{threading.get_ident()}"
-
-
 def _claim(run: Run, config: Mapping[str, Any]) -> None:
     """Creates config.json, which marks the directory as a run's.
 
     The finished file is linked into place, which fails if there is one: a claim is exclusive and never half written.
     """
-    temporary = run.path / f".tmp-claim-{_mine()}"
+    temporary = run.path / f".tmp-claim-{unique()}"
     try:
         write_json(temporary, config)
         try:

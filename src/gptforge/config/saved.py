@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from gptforge.config import SCHEMA_VERSION, SCHEMAS
 from gptforge.config.schema import Leaf, Problem, Resume, build, config_error, flatten, leaves, shown, to_dict
 from gptforge.errors import CheckpointError, ConfigError
-from gptforge.runs import read_json
+from gptforge.jsonfile import read_json
 
 C = TypeVar("C")
 

@@ -14,8 +14,9 @@ from gptforge.config import TrainConfig
 from gptforge.config.saved import as_saved
 from gptforge.dist import Dist
 from gptforge.errors import PeerLost, UserError, without_passwords
+from gptforge.jsonfile import write_json
 from gptforge.logs import Sink, Sinks, open_sinks
-from gptforge.runs import Call, Run, write_json
+from gptforge.runs import Call, Run
 from gptforge.train import plan
 from gptforge.train.parts import Parts
 from gptforge.train.state import Rng, TrainState, pack

@@ -22,8 +22,8 @@ from torch.optim import Optimizer
 
 from gptforge.checkpoint import json_bytes, load_weights
 from gptforge.errors import CheckpointError
+from gptforge.jsonfile import read_json
 from gptforge.optim import Together, WeightAverage, each
-from gptforge.runs import read_json
 from gptforge.tensors import read_tensors, tensor_bytes
 from gptforge.train.watch import Watch
 
