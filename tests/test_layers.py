@@ -35,21 +35,8 @@ SIDEWAYS = {"top", "services", "ground"}  # layers whose parts may use each othe
 ALLOWED_SIDEWAYS = {("train", "evals"), ("train", "sampling"), ("evals", "sampling"), ("data", "tokenizers")}
 HYDRA = {"gptforge.cli", "gptforge.compose"}
 TORCH_FREE = {
-    *(
-        "cli",
-        "config",
-        "runs",
-        "errors",
-        "assets",
-        "completion",
-        "signals",
-        "usage",
-        "sweep",
-        "notices",
-        "locks",
-        "durable",
-        "jsonfile",
-    )
+    *("cli", "config", "runs", "errors", "assets", "completion", "signals", "usage", "sweep", "notices", "locks"),
+    *("durable", "jsonfile"),
 }
 
 

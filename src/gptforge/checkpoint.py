@@ -42,7 +42,8 @@ def commit(run: Run, step: int, files: Mapping[str, bytes]) -> Path:
     temporary = target.with_name(f".tmp-{target.name}-{os.getpid()}")
     try:
         run.checkpoints.mkdir(exist_ok=True)
-        sync_directory(run.path)  # checkpoints/ itself, and the metrics that the checkpoint counts on
+        if not run.steps():
+            sync_directory(run.path)  # checkpoints/ itself, and the metrics that the checkpoint counts on
         _check_space(run.checkpoints, sum(map(len, files.values())))
         temporary.mkdir()
         for name, content in files.items():
