@@ -189,7 +189,7 @@ def strange_value(draw: random.Random) -> Typed:
         around = draw.choice(["[{}]", "{{a: {}}}", "'{}'", '"{}"', "{},{}", "({})", "a{}b", " {} ", "[[{}],{}]"])
         value = around.replace("{}", value).replace("{{", "{").replace("}}", "}")
     word = draw.choice([[f"{leaf.name}={value}"], [f"--{leaf.name}", value], [f"--{leaf.name}={value}"]])
-    codes = (2, 4) if leaf.name == "resume" else (2,)  # what is no run
+    codes = (2, 4) if leaf.name == "resume" else (2, 3)  # what is no run; after a switch, what is no text
     return Typed([command, *word], (leaf.name, repr(value)[1:40], "UTF-8"), codes=codes, valid=True)
 
 
