@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any, Protocol
 
 import small
@@ -39,9 +38,12 @@ Moment = Callable[[Victim, Path], bool]  # waits for a moment in a run's life; F
 class Command:
     """A command line in a process of its own. What it says goes to a file, so that it never waits for a reader."""
 
+    _count = count(1)
+
     def __init__(self, *words: str, **options: Any) -> None:
-        self._told = TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - it lives as long as self
-        self.process = small.start(*words, **{"stderr": self._told} | options)
+        self._said = Path(f"said-{next(self._count)}.txt").absolute()
+        with self._said.open("w") as told:
+            self.process = small.start(*words, **{"stderr": told} | options)
 
     def ended(self, seconds: float = PATIENCE) -> int | None:
         try:
@@ -54,8 +56,7 @@ class Command:
         self.process.wait()
 
     def said(self) -> str:
-        self._told.seek(0)
-        return self._told.read()
+        return self._said.read_text(encoding="utf-8", errors="replace")
 
 
 @dataclass(frozen=True, slots=True)
