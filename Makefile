@@ -13,7 +13,7 @@ DATA ?=
 EXPERIMENT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env train test test-all test-harness check format docs bench bench-data bench-quality clean
+.PHONY: help env train test test-all faults faults-full faults-mutants test-harness check format docs bench bench-data bench-quality clean
 
 help: ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -35,6 +35,15 @@ test: $(READY) check ## lint, types and the fast tests (under 10 minutes)
 
 test-all: $(READY) check ## every test
 	$(PYTEST)
+
+faults: $(READY) ## do harm, and see that nothing is lost: the quick set, under 12 minutes
+	cd tests && ../$(BIN)/python -m faults --workers $(WORKERS)
+
+faults-full: $(READY) ## the same as often as docs/reliability.md reports, up to 90 minutes
+	cd tests && ../$(BIN)/python -m faults --full --workers $(WORKERS)
+
+faults-mutants: $(READY) ## break gptforge on purpose, and see which faults notice
+	cd tests && ../$(BIN)/python -m faults.mutants --workers $(WORKERS)
 
 test-harness: $(HARNESS) ## the tests that need the lm-evaluation-harness, which is installed first (0.4 GB)
 	$(BIN)/python -m pytest -q tests/evals/test_harness.py

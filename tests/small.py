@@ -115,8 +115,21 @@ def log(run: str | Path) -> str:
     return Path(run, "train.log").read_text(encoding="utf-8")
 
 
+def litter(folder: Path) -> list[str]:
+    """Files and folders that were to be renamed or removed."""
+    return [str(p) for p in folder.rglob("*") if p.name != ".lock" and (p.name[0] == "." or p.name.endswith(".tmp"))]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files in a folder by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def course(run: str | Path) -> tuple[str, str, list[dict[str, Any]]]:
     """What must be equal bit for bit: hashes of the weights and of the newest optimizer state, and the records."""
     newest = Run(Path(run)).newest_first()[0]
-    optimizer = hashlib.sha256((newest / "optimizer.safetensors").read_bytes()).hexdigest()
-    return summary(run)["weights_sha256"], optimizer, records(run)
+    return summary(run)["weights_sha256"], sha256(newest / "optimizer.safetensors"), records(run)

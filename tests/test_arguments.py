@@ -272,3 +272,8 @@ def test_typos_get_the_right_suggestion(full):
 def test_any_wrong_name_gets_an_answer(name):
     problem = TRAIN.unknown(name)
     assert problem.message and problem.fix
+
+
+def test_resolve_goes_with_cfg_only():
+    assert "--cfg job --resolve" in complaint("--resolve")
+    assert parse(["--cfg", "job", "--resolve"], TRAIN).flags == ["--cfg", "job", "--resolve"]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -13,12 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import small
+from faults.power import Recorder, leave
+from faults.storage import watched
 from gptforge import checkpoint
 from gptforge.checkpoint import load_model, verify
 from gptforge.errors import CheckpointError
 from gptforge.model import Transformer
 from gptforge.optim import each
-from gptforge.runs import MANIFEST, Run
+from gptforge.runs import MANIFEST, Call, Run
+from gptforge.tensors import read_tensors, tensor_bytes
 from gptforge.train import trainer as trainer_module
 from gptforge.train.parts import build_parts
 from gptforge.train.state import (
@@ -88,7 +92,8 @@ def test_every_flipped_bit_is_found(trained, name, data):
     {
         "empty": lambda b: b"",
         "half": lambda b: b[: len(b) // 2],
-        "one byte less": lambda b: b[:-2],
+        "one byte less": lambda b: b[:-1],
+        "a line feed more": lambda b: b + b"\n",
         "one byte more": lambda b: b + b"x",
         "zeroed end": lambda b: b[:-100] + bytes(100),
         "another file": lambda b: b"something else",
@@ -111,6 +116,16 @@ def test_a_missing_file_is_found(run, name):
         verify(run.checkpoint(8))
 
 
+def test_a_missing_manifest_makes_no_run_of_a_checkpoint(run):
+    named = run.checkpoint(8)
+    (named / MANIFEST).unlink()
+    with pytest.raises(CheckpointError, match="manifest is missing"):
+        load_model(str(named))
+    with pytest.raises(CheckpointError, match="manifest is missing"):
+        checkpoint.to_go_on_from(str(named))
+    assert not (named / ".lock").exists()
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "rng.safetensors", "state.json"])
 def test_files_of_another_step_are_found(run, name):
     shutil.copy(run.checkpoint(4) / name, run.checkpoint(8) / name)
@@ -125,12 +140,19 @@ def test_another_name_is_found(run):
         verify(run.checkpoint(5))
 
 
+def test_a_manifest_of_another_step_is_named(run):
+    shutil.copy(run.checkpoint(4) / MANIFEST, run.checkpoint(8) / MANIFEST)
+    with pytest.raises(CheckpointError, match="it holds step 4") as caught:
+        verify(run.checkpoint(8))
+    assert str(caught.value.where).endswith(MANIFEST)
+
+
 def forged(run: Run, **changes) -> Path:
     """A manifest with other content whose digest is right, as only somebody with intent would make it."""
     path = run.checkpoint(8) / MANIFEST
     held = {k: v for k, v in (json.loads(path.read_text()) | changes).items() if k != "manifest_sha256" and v != ""}
     digest = hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
-    path.write_text(json.dumps(held | {"manifest_sha256": digest}))
+    path.write_bytes(checkpoint.json_bytes(held | {"manifest_sha256": digest}))
     return path.parent
 
 
@@ -234,6 +256,39 @@ def test_setting_aside_moves_the_best_pointer_with_it(run):
     assert aside is not None and (aside / "step-000008").is_dir()
     assert run.steps() == [4] and run.pointer("best") is None
     assert checkpoint.set_aside(run, 4) is None
+
+
+def test_a_best_pointer_beyond_goes_even_if_what_it_named_was_moved_before(run):
+    checkpoint.set_aside(run, 4)
+    checkpoint.point(run, "best", 8)  # as a power cut may leave it
+    assert checkpoint.set_aside(run, 4) is None
+    assert run.pointer("best") is None
+
+
+def test_the_best_pointer_goes_before_what_it_names(run, monkeypatch):
+    def refused(*_):
+        raise OSError(5, "broken")
+
+    monkeypatch.setattr(checkpoint.os, "rename", refused)
+    with pytest.raises(checkpoint.ResourceError, match="cannot be moved aside"):
+        checkpoint.set_aside(run, 4)
+    assert run.steps() == [4, 8] and run.pointer("best") is None
+
+
+def test_names_survive_a_power_cut(own_folder):
+    disk = Recorder(own_folder)
+    with watched(own_folder, disk):
+        run = Run.create({}, "test", Call(directory=Path("sweeps/first/run")))
+        checkpoint.commit(run, 3, {"state.json": b"{}"})
+        checkpoint.point(run, "best", 3)
+        checkpoint.commit(run, 6, {"state.json": b"{ }"})
+    for seed in range(20):
+        left = own_folder / f"left-{seed}"
+        leave(disk, len(disk.steps), random.Random(seed), left)
+        found = Run(left / run.path)
+        assert found.config.exists() and found.steps() == [3, 6] and found.pointer("best") == 3
+        for path in found.newest_first():
+            verify(path)
 
 
 # Contents ----------------------------------------------------------------------------------------------------
@@ -392,3 +447,87 @@ def test_nothing_is_pickled(trained):
         if path.is_file():
             head = path.read_bytes()[:4]
             assert not head.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"PK"))
+
+
+# From anyone: the hashes are right, for whoever made the files made them too ----------------------------------------
+
+
+def remade(run: Run, name: str, content: bytes) -> None:
+    """Another file in the newest checkpoint, and a manifest that goes with it."""
+    path = run.newest_first()[0]
+    (path / name).write_bytes(content)
+    held = {p.name: p.read_bytes() for p in path.iterdir() if p.name != MANIFEST}
+    (path / MANIFEST).write_bytes(checkpoint.manifest(int(path.name[5:]), held))
+
+
+def on_resume(run: Run) -> str:
+    small.write_text()
+    parts, _ = build_parts(small.config())
+    with pytest.raises(CheckpointError) as e:
+        unpack(run.newest_first()[0], parts.model, parts.optimizer, parts.average)
+    return str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("step", "4"), ("step", -1), ("step", True), ("step", 1 << 70), ("loss_sum", [1]), ("best_val_loss", "0.1"),
+        ("metrics_bytes", None), ("overfit_said", 1), ("tokens", 1.5), ("__class__", "x"),
+    ],
+)  # fmt: skip
+def test_a_state_that_no_run_can_have(run, key, value):
+    held = json.loads((run.newest_first()[0] / "state.json").read_bytes())
+    held["state"][key] = value
+    remade(run, "state.json", json.dumps(held).encode())
+    assert f"{key}=" in on_resume(run)
+
+
+@pytest.mark.parametrize("state", [[[0] * 624, 625, 0, 0.0], [[0] * 624, -1, 0, 0.0], [[0] * 3, 0, 0, 0.0], [], "abc"])
+def test_a_generator_that_would_read_beyond_its_words(run, state):
+    held = json.loads((run.newest_first()[0] / "state.json").read_bytes())
+    held["rng"]["numpy"] = state
+    remade(run, "state.json", json.dumps(held).encode())
+    before = python_rng()
+    assert "does not fit" in on_resume(run)
+    restore_python_rng(before)
+
+
+@pytest.mark.parametrize("tensor", [torch.zeros(3, 5), torch.zeros(1 << 4, dtype=torch.int32), torch.zeros(0)])
+def test_moments_of_another_shape(run, tensor):
+    path = run.newest_first()[0] / "optimizer.safetensors"
+    held = read_tensors(path)
+    name = next(name for name, value in held.items() if value.numel() > 1)
+    remade(run, path.name, tensor_bytes(held | {name: tensor}))
+    assert "does not fit the model" in on_resume(run)
+
+
+def test_weights_of_another_type(run):
+    path = run.newest_first()[0] / "model.safetensors"
+    held = read_tensors(path)
+    for dtype, said in ((torch.int64, "int64"), (torch.float16, "float16"), (torch.float8_e4m3fn, "float8_e4m3fn")):
+        remade(run, path.name, tensor_bytes({name: value.to(dtype) for name, value in held.items()}))
+        with pytest.raises(CheckpointError, match=f"of {said}, the model has .* of float32"):
+            load_model(str(run.newest_first()[0]))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_links_and_pipes_are_not_read(run):
+    path = run.newest_first()[0]
+    inside = path / "model.safetensors"
+    inside.rename(path.parent / "elsewhere")
+    inside.symlink_to(path.parent / "elsewhere")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors in it is a link"):
+        verify(path)
+    inside.unlink()
+    os.mkfifo(inside)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors in it is a link or no plain file"):
+        verify(path)
+
+
+@pytest.mark.parametrize("step", ["4", None, [8], 1.5])
+def test_a_manifest_without_a_step(run, step):
+    path = run.newest_first()[0] / MANIFEST
+    held = json.loads(path.read_bytes()) | {"step": step}
+    path.write_bytes(checkpoint.json_bytes(held | {"manifest_sha256": checkpoint._digest_of(held)}))
+    with pytest.raises(CheckpointError, match="no step"):
+        verify(path.parent)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 import typing
 
 import pytest
@@ -17,7 +18,7 @@ from gptforge.config.saved import as_saved, load_config, refuse_changes
 from gptforge.config.schema import Resume, allows_none, build, flatten, leaves, sections, shown, to_dict
 from gptforge.config.units import duration, steps_or_duration
 from gptforge.errors import CheckpointError, ConfigError, UserError
-from gptforge.runs import write_json
+from gptforge.jsonfile import write_json
 from gptforge.usage import COMMANDS, command_help, first_comment
 
 DIRS = [compose.conf_dir()]
@@ -280,7 +281,7 @@ def test_hydras_errors_become_ours(tmp_path):
     for text, said in (
         ("a: [1", "YAML"),
         ("- 1", "mine"),
-        ("5", "YAML"),
+        ("5", "no table"),
         ("n_layr: 3", "n_layr"),
         ("n_head: x", "whole"),
     ):
@@ -307,3 +308,35 @@ def test_a_config_saved_before_a_key_existed_goes_on_without_what_it_does(tmp_pa
     assert load_config(TrainConfig, tmp_path / "config.json").train.context_warmup == 0
     (tmp_path / "own.json").write_text('{"schema_version": 1, "config": {"seed": 2}}')  # by hand: defaults hold
     assert load_config(TrainConfig, tmp_path / "own.json").train.context_warmup is None
+
+
+def test_numbers_of_any_length_get_an_answer():
+    for digits in (400, 9000):
+        for key, said in (("optimizer.lr", "finite|at most|less"), ("model.n_layer", "at most"), ("ui", "not one of")):
+            with pytest.raises(ConfigError, match=said if digits < 4300 else "4300 digits") as e:
+                composed("train", f"{key}={'9' * digits}")
+            assert len(str(e.value)) < 1000
+
+
+def test_an_address_is_no_text():
+    for word in ("data.val_path=https://a:b@c/d", "data.sources=[https://a:b@c/d]"):
+        with pytest.raises(ConfigError, match="is an address") as e:
+            composed("train", word)
+        assert "a:b" not in str(e.value)
+
+
+def test_a_long_message_keeps_its_place_and_its_way_out():
+    error = ConfigError("\n".join(map(str, range(20))), where="here", fix=["this", "that"])
+    assert str(error).splitlines() == [
+        "config error: 0", "1", "2", "3", "  …", "  where: here", "  try:   this", "  try:   that",
+    ]  # fmt: skip
+    assert len(str(ConfigError("x" * 5000)).splitlines()[0]) == 400
+    many = ConfigError("a\nb", fix=[str(n) for n in range(20)])
+    assert len(str(many).splitlines()) == 8 and str(many).startswith("config error: a\n  try:   0")
+
+
+def test_a_million_wrong_keys_take_no_time():
+    began = time.monotonic()
+    with pytest.raises(ConfigError, match="there is no key '0'"):
+        build(TrainConfig, {str(n): n for n in range(1_000_000)})
+    assert time.monotonic() - began < 10

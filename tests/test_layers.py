@@ -19,21 +19,24 @@ MODULES = {".".join(p.relative_to(SOURCE).with_suffix("").parts).removesuffix(".
 
 # Imports go down, or stay within a layer where it is said so
 LAYERS = {
-    "top": {"cli", "compose", "arguments", "usage", "completion", "__main__"},
+    "top": {"cli", "compose", "arguments", "own_options", "usage", "completion", "__main__"},
     "commands": {"commands"},
     "procedures": {"train", "sampling", "evals", "interop", "serve", "report"},
     "services": {
         *("checkpoint", "parallel", "launch", "runtime", "compiling", "native", "logs", "doctor", "sweep", "notices")
     },
     "parts": {"model", "data", "tokenizers", "optim"},
-    "ground": {"config", "runs", "errors", "assets", "signals", "dist", "locks", ""},
+    "ground": {
+        *("config", "runs", "errors", "assets", "signals", "dist", "locks", "durable", "jsonfile", "tensors", ""),
+    },
 }
 ORDER = list(LAYERS)
 SIDEWAYS = {"top", "services", "ground"}  # layers whose parts may use each other; cycles are refused all the same
 ALLOWED_SIDEWAYS = {("train", "evals"), ("train", "sampling"), ("evals", "sampling"), ("data", "tokenizers")}
 HYDRA = {"gptforge.cli", "gptforge.compose"}
 TORCH_FREE = {
-    *("cli", "config", "runs", "errors", "assets", "completion", "signals", "usage", "sweep", "notices", "locks")
+    *("cli", "config", "runs", "errors", "assets", "completion", "signals", "usage", "sweep", "notices", "locks"),
+    *("durable", "jsonfile"),
 }
 
 

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from gptforge import runs
+from gptforge.durable import write_text
 from gptforge.errors import CheckpointError, LockedError, ResourceError, UsageError
-from gptforge.runs import Call, Run, candidates, new_sweep_directory, read_json, redacted, run_name, write_text
+from gptforge.jsonfile import read_json
+from gptforge.runs import Call, Run, candidates, new_sweep_directory, redacted, run_name
 
 CONFIG = {"schema_version": 1, "choices": {}, "config": {}}
 
@@ -261,3 +263,55 @@ def test_json_that_is_not_there():
         read_json(Path("x.json"), "the thing")
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_json(Path(), "the thing")
+
+
+# From anyone ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"a": 1, "b": 2, "a": 3}', "'a' twice"),
+        (b'{"a": {"b": 1, "b": 1}}', "'b' twice"),
+        (b'{"a": NaN}', "NaN is no number"),
+        (b'{"a": -Infinity}', "no number"),
+        (b'{"a":' * 100_000, "too deep"),
+        (b'{"a":' * 60 + b"1" + b"}" * 60, "too deep"),
+        (b" " * 40_000_001 + b"{}", "bytes"),
+        (b'{"a": [' + b"[]," * 1_100_000 + b"1]}", "values"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "cannot be read"),
+        (b"\xff", "cannot be read"),
+    ],
+)
+def test_json_that_nobody_of_us_has_written(content, said):
+    Path("x.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=said):
+        read_json(Path("x.json"), "it")
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", ".lock", "samples", "checkpoints", "samples/step-000001.txt"])
+def test_a_run_with_a_link_out_of_it_is_not_written_to(name):
+    run = new()
+    Path("victim").write_text("precious")
+    (run.path / name).parent.mkdir(exist_ok=True)
+    (run.path / name).symlink_to(Path("victim").absolute())
+    with pytest.raises(CheckpointError, match="leads out of it"), run.locked():
+        pass
+    assert Path("victim").read_text() == "precious"
+
+
+def test_a_link_within_a_run_does_no_harm():
+    run = new()
+    (run.path / "newest").symlink_to("config.json")
+    with run.locked():
+        pass
+
+
+def test_what_looks_like_a_secret_is_left_out():
+    for word in ("hf_token=x", "a.PASSWD=x", "my-api-key=x", "AWS_SECRET_ACCESS_KEY=x", "credentials=x"):
+        assert redacted(word) == word.partition("=")[0] + "=<redacted>"
+    for word in ("tokenizer=bpe", "sample.max_new_tokens=3", "prompt=password", "lr=1"):
+        assert redacted(word) == word
+    assert redacted("data=https://ali:sesame@x.org/a.txt") == "data=https://<redacted>@x.org/a.txt"
+    error = CheckpointError("https:/a:b@c", where="http://a:b@c", fix=["ftp://a:b@c", "a://b/c@d"])
+    assert "a:b" not in str(error) and "a://b/c@d" in str(error) and "a:b" not in error.what

@@ -112,3 +112,51 @@ def test_one_of_several_processes_leaves_the_second_signal_to_who_started_it(cap
             os.kill(os.getpid(), signal.SIGTERM)
             threading.Event().wait(5)
         assert capfd.readouterr().err.strip().removeprefix("gptforge: ") == said
+
+
+AROUND = """
+import atexit, sys, time
+from gptforge import cli
+def wait():
+    print("here", flush=True)
+    time.sleep(60)
+sys.argv = ["gptforge", *{words}]
+if {over}:
+    cli.dispatch = lambda words: atexit.register(wait) and 6
+else:
+    cli.dispatch = lambda words: wait()
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda n: n.name)
+@pytest.mark.parametrize(
+    ("words", "over", "code"),
+    [(["train", "seed=1"], False, 75), (["train", "seed=1"], True, 6), (["info"], True, 6)],
+)
+def test_before_and_after_the_work_the_exit_code_says_how_it_went(number, words, over, code):
+    process = subprocess.Popen(
+        [sys.executable, "-c", AROUND.format(words=words, over=over)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "here\n"
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == code, said
+    assert said == ("" if over else "\ngptforge: stopped before the first step\n")
+
+
+def test_the_last_moments_of_a_process_are_deaf():
+    code = (
+        "import os, signal; from gptforge.signals import turn_deaf; turn_deaf(); os.kill(os.getpid(), signal.SIGTERM)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_ignored_signals_stay_ignored():
+    """As `nohup` and `&` want it."""
+    code = "import os, signal; from gptforge.signals import end_at_once; signal.signal(signal.SIGINT, signal.SIG_IGN);"
+    code += "end_at_once(75); os.kill(os.getpid(), signal.SIGINT)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -119,6 +119,8 @@ def parse(tokens: list[str], grammar: Grammar) -> Line:
         last = token
     if "data.sources" in line.named and not {"data", "resume", SAVED} & (line.named | set(line.free)):
         line.overrides.append("data=mix")
+    if "--resolve" in line.flags and not {"--cfg", "-c"} & set(line.flags):
+        problems.append(Problem("--resolve", "--resolve is used only with --cfg", "--cfg job --resolve"))
     problems += twice(line)
     if problems and not line.help:
         raise config_error(problems, lambda key: "the command line")

@@ -15,19 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 
 from gptforge.config import TrainConfig
 from gptforge.config.saved import load_config
+from gptforge.durable import sync_directory, write_text
 from gptforge.errors import CheckpointError, ResourceError, from_os_error
+from gptforge.jsonfile import read_json
 from gptforge.model import Transformer
-from gptforge.runs import MANIFEST, Run, candidates, read_json, write_text
+from gptforge.runs import MANIFEST, Run, candidates
+from gptforge.tensors import announced, read_tensors
 from gptforge.tokenizers import Tokenizer, load_tokenizer
 
 FORMAT = 1
+MODEL = "model.safetensors"
 SPARE = 16 * 2**20  # bytes that a disk should have left after a save
 
 
@@ -40,14 +42,16 @@ def commit(run: Run, step: int, files: Mapping[str, bytes]) -> Path:
     temporary = target.with_name(f".tmp-{target.name}-{os.getpid()}")
     try:
         run.checkpoints.mkdir(exist_ok=True)
+        if not run.steps():
+            sync_directory(run.path)  # checkpoints/ itself, and the metrics that the checkpoint counts on
         _check_space(run.checkpoints, sum(map(len, files.values())))
         temporary.mkdir()
         for name, content in files.items():
             _write_synced(temporary / name, content)
         _write_synced(temporary / MANIFEST, manifest(step, files))
-        _sync_directory(temporary)
+        sync_directory(temporary)
         os.rename(temporary, target)
-        _sync_directory(run.checkpoints)
+        sync_directory(run.checkpoints)
     except OSError as e:
         raise from_os_error(e, f"checkpoint step {step} cannot be written") from e
     finally:
@@ -56,9 +60,10 @@ def commit(run: Run, step: int, files: Mapping[str, bytes]) -> Path:
 
 
 def point(run: Run, name: str, step: int) -> None:
-    """Moves checkpoints/latest or checkpoints/best to a committed step."""
+    """Moves checkpoints/latest or checkpoints/best to a committed step, before the one it named may be removed."""
     try:
         write_text(run.checkpoints / name, run.checkpoint(step).name + "\n")
+        sync_directory(run.checkpoints)
     except OSError as e:
         raise from_os_error(e, f"the pointer to the {name} checkpoint cannot be written") from e
 
@@ -89,16 +94,16 @@ def sweep_litter(run: Run) -> None:
 def set_aside(run: Run, after: int) -> Path | None:
     """Moves checkpoints beyond a step away, when a run goes on from an earlier one; returns where to."""
     later = [step for step in run.steps() if step > after]
-    if not later:
-        return None
     taken = [int(p.name[10:]) for p in run.checkpoints.glob("set-aside-*") if p.name[10:].isdigit()]
     aside = run.checkpoints / f"set-aside-{max(taken, default=0) + 1}"
     try:
+        if (best := run.pointer("best")) is not None and best > after:
+            (run.checkpoints / "best").unlink()  # first, so that it never names what is not there
+        if not later:
+            return None
         aside.mkdir()
         for step in later:
             os.rename(run.checkpoint(step), aside / run.checkpoint(step).name)
-        if (best := run.pointer("best")) is not None and best > after:
-            (run.checkpoints / "best").unlink()
     except OSError as e:
         raise from_os_error(e, "later checkpoints cannot be moved aside") from e
     return aside
@@ -109,35 +114,60 @@ def set_aside(run: Run, after: int) -> Path | None:
 
 def verify(checkpoint: Path) -> None:
     """Raises CheckpointError unless every byte of a checkpoint is what was written."""
-    held = read_json(checkpoint / MANIFEST, "the checkpoint's manifest")
-    if held.get("format") != FORMAT:
-        raise CheckpointError(
-            f"its format is {held.get('format')!r}, this gptforge reads {FORMAT}",
-            where=str(checkpoint),
-            fix="use the gptforge that wrote it (its version is in the run's env.json)",
-        )
-    if held.get("manifest_sha256") != _digest_of(held):
-        raise CheckpointError("its manifest is damaged", where=str(checkpoint / MANIFEST))
-    try:
-        step, written = held["step"], {Path(name).name: str(e["sha256"]) for name, e in held["files"].items()}
-    except (KeyError, TypeError, AttributeError):
-        raise CheckpointError("its manifest is not complete", where=str(checkpoint / MANIFEST)) from None
-    for name, expected in written.items():
+    _refuse_strangers(checkpoint)
+    for name, expected in _written(checkpoint).items():
         path = checkpoint / name
         try:
             with open(path, "rb") as f:
                 found = hashlib.file_digest(f, "sha256").hexdigest()
         except FileNotFoundError:
             raise CheckpointError("a file of the checkpoint is missing", where=str(path)) from None
-        except OSError as e:
-            raise CheckpointError(f"a file of the checkpoint cannot be read: {e.strerror}", where=str(path)) from None
+        except (OSError, ValueError) as e:  # ValueError: a name with a NUL
+            reason = getattr(e, "strerror", None) or e
+            raise CheckpointError(f"a file of the checkpoint cannot be read: {reason}", where=str(path)) from None
         if found != expected:
-            raise CheckpointError(
-                f"a file of the checkpoint is damaged: sha256 {found[:16]}…, written was {expected[:16]}…",
-                where=str(path),
-            )
+            raise _damaged("a file of the checkpoint", found, expected, path)
+
+
+def _written(checkpoint: Path) -> dict[str, str]:
+    """The SHA-256 of each file by a checkpoint's manifest. Raises CheckpointError unless that is what was written."""
+    path = checkpoint / MANIFEST
+    held = read_json(path, "the checkpoint's manifest")
+    if held.get("format") != FORMAT:
+        raise CheckpointError(
+            f"its format is {held.get('format')!r}, this gptforge reads {FORMAT}",
+            where=str(path),
+            fix="use the gptforge that wrote it (its version is in the run's env.json)",
+        )
+    if held.get("manifest_sha256") != (digest := _digest_of(held)):
+        raise _damaged("its manifest", digest, str(held.get("manifest_sha256")), path)
+    found, written = (hashlib.sha256(b).hexdigest() for b in (path.read_bytes(), json_bytes(held)))
+    if found != written:  # in white space, which its digest is blind to
+        raise _damaged("its manifest", found, written, path)
+    try:
+        step, files = held["step"], {Path(name).name: str(e["sha256"]) for name, e in held["files"].items()}
+    except (KeyError, TypeError, AttributeError):
+        raise CheckpointError("its manifest is not complete", where=str(path)) from None
+    if not isinstance(step, int):
+        raise CheckpointError("its manifest has no step", where=str(path))
     if f"step-{step:06d}" != checkpoint.name:
-        raise CheckpointError(f"it holds step {step}, which is not its name", where=str(checkpoint))
+        raise CheckpointError(f"it holds step {step}, which is not its name", where=str(path))
+    return files
+
+
+def _damaged(what: str, found: str, written: str, path: Path) -> CheckpointError:
+    return CheckpointError(f"{what} is damaged: sha256 {found[:16]}…, written was {written[:16]}…", where=str(path))
+
+
+def _refuse_strangers(checkpoint: Path) -> None:
+    """Raises CheckpointError where a name is a link, which may lead anywhere, or a pipe or device, which has no end."""
+    try:
+        with os.scandir(checkpoint) as entries:
+            strange = next((e.name for e in entries if e.is_symlink() or not (e.is_file() or e.is_dir())), None)
+    except OSError as e:
+        raise CheckpointError(f"the checkpoint cannot be read: {e.strerror}", where=str(checkpoint)) from None
+    if strange is not None:
+        raise CheckpointError(f"{strange} in it is a link or no plain file", where=str(checkpoint))
 
 
 def first_sound(paths: list[Path]) -> tuple[Path, list[str]]:
@@ -155,6 +185,15 @@ def first_sound(paths: list[Path]) -> tuple[Path, list[str]]:
     raise CheckpointError("no checkpoint is sound", where=warnings[-1], fix="train anew")
 
 
+def newest_sound(run: Run) -> Path | None:
+    """The newest checkpoint that verifies; None if there is none."""
+    for step in reversed(run.steps()):
+        with contextlib.suppress(CheckpointError):
+            verify(run.checkpoint(step))
+            return run.checkpoint(step)
+    return None
+
+
 def to_go_on_from(text: str) -> tuple[Run, Path | None, list[str]]:
     """The run that resume=`text` means, the checkpoint it goes on from, and warnings. Raises CheckpointError."""
     run = Run.find(text)
@@ -163,19 +202,6 @@ def to_go_on_from(text: str) -> tuple[Run, Path | None, list[str]]:
     if not run.steps():
         return run, None, ["it has no checkpoint yet and begins anew"]
     return run, *first_sound(candidates(text))
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """A safetensors file of a verified checkpoint, on the CPU."""
-    try:
-        return safetensors.torch.load(path.read_bytes())
-    except (OSError, SafetensorError, ValueError) as e:
-        raise CheckpointError(f"tensors cannot be read: {e}", where=str(path)) from None
-
-
-def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    """Named tensors as a safetensors file."""
-    return safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
 
 
 def json_bytes(value: Any) -> bytes:
@@ -208,6 +234,10 @@ def load_model(text: str, device: torch.device | None = None, unknown: str = "er
     path, warnings = first_sound(candidates(text))
     config = load_config(TrainConfig, path / "config.json")
     tokenizer = load_tokenizer(path, unknown)
+    weights = path / MODEL
+    if (count := len(announced(weights))) < config.model.n_layer:  # before so many layers are made
+        what = f"{count} tensors are too few for the {config.model.n_layer} layers of its config"
+        raise CheckpointError(what, where=str(weights))
     with torch.device("meta"):
         model = Transformer(config.model, tokenizer.vocab_size)
     load_weights(model, path)
@@ -215,21 +245,26 @@ def load_model(text: str, device: torch.device | None = None, unknown: str = "er
     return Loaded(model, tokenizer, config, path, int(path.name.removeprefix("step-")), warnings)
 
 
-def load_weights(model: nn.Module, checkpoint: Path, file: str = "model.safetensors") -> None:
+def load_weights(model: nn.Module, checkpoint: Path, file: str = MODEL) -> None:
     """Puts a checkpoint's weights into a model, which may be on the meta device."""
     tensors = read_tensors(checkpoint / file)
-    expected = {name: tuple(t.shape) for name, t in model.state_dict().items()}
-    found = {name: tuple(t.shape) for name, t in tensors.items()}
+    # The dtype too, without torch's prefix: in a model on the meta device a tensor stays what it is
+    expected = {name: (tuple(t.shape), str(t.dtype)[6:]) for name, t in model.state_dict().items()}
+    found = {name: (tuple(t.shape), str(t.dtype)[6:]) for name, t in tensors.items()}
     if expected != found:
         names = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
         name = names[0]
         raise CheckpointError(
             f"{len(names)} tensors do not fit the model, such as {name}: "
-            f"{found.get(name, 'missing')}, the model has {expected.get(name, 'none')}",
+            f"{_named(found.get(name), 'missing')}, the model has {_named(expected.get(name), 'none')}",
             where=str(checkpoint / file),
         )
     assign = any(p.is_meta for p in model.parameters())
     model.load_state_dict(tensors, assign=assign)
+
+
+def _named(tensor: tuple[tuple[int, ...], str] | None, otherwise: str) -> str:
+    return f"{tensor[0]} of {tensor[1]}" if tensor else otherwise
 
 
 # Parts -----------------------------------------------------------------------
@@ -255,17 +290,6 @@ def _write_synced(path: Path, content: bytes) -> None:
         f.write(content)
         f.flush()
         os.fsync(f.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    """Makes the names in a directory durable; Windows has no such call."""
-    if os.name == "nt":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _check_space(folder: Path, size: int) -> None:

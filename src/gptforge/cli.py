@@ -5,6 +5,7 @@ Hydra has no subcommands, so the command is taken off first. The rest is underst
 then hydra.main runs the command, which gives --multirun and --cfg. Here errors become exit codes.
 """
 
+import atexit
 import contextlib
 import difflib
 import importlib
@@ -18,15 +19,31 @@ from typing import Any
 from gptforge import __version__, compose, usage
 from gptforge.arguments import HELP, RUN_DIR, SWEEP_DIR, Grammar, Line, config_dirs, parse, quoted, split_command
 from gptforge.config import SCHEMAS
-from gptforge.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, Stopped, UsageError, UserError, from_os_error
+from gptforge.errors import (
+    EXIT_BUG,
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_STOPPED,
+    Stopped,
+    UsageError,
+    UserError,
+    from_os_error,
+)
 from gptforge.notices import say
 from gptforge.runs import Call, new_sweep_directory
+from gptforge.signals import NOT_BEGUN, end_at_once, turn_deaf
 from gptforge.usage import COMMANDS
 
 
 def main() -> None:
-    """The console script."""
-    sys.exit(guarded(lambda: flushed(dispatch(sys.argv[1:]))))
+    """The console script: its exit code says how the work went, whenever a signal comes."""
+    words = sys.argv[1:]
+    atexit.register(turn_deaf)  # the first to be registered is the last to be called
+    if words[:1] == ["train"] and not {"-m", "--multirun"} & set(words):  # a sweep has a folder to clear away
+        end_at_once(EXIT_STOPPED, NOT_BEGUN)
+    code = guarded(lambda: flushed(dispatch(words)))
+    end_at_once(code)
+    sys.exit(code)
 
 
 def flushed(code: int) -> int:

@@ -4,6 +4,7 @@ Beside cli.py the only module that knows omegaconf. A saved config never passes 
 whole: `from_saved` reads JSON, and only the overrides typed on top are parsed with Hydra's grammar.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any
 
 import yaml
 
+from gptforge import own_options
 from gptforge.arguments import RUN_DIR, SAVED, Grammar, Line, quoted
 from gptforge.config import SCHEMAS
 from gptforge.config.saved import load_config, read_saved, refuse_changes
 from gptforge.config.schema import Problem, build, config_error, flatten, leaves, to_dict
-from gptforge.errors import ConfigError, UsageError
+from gptforge.errors import ConfigError, UsageError, looks_secret
 from gptforge.runs import Call, Run
 
 HYDRA_VERSION_BASE = "1.3"
@@ -79,9 +81,22 @@ class Composed:
 def register_schemas() -> None:
     """Gives Hydra the defaults of every command; types and ranges are checked by `build`, all at once."""
     from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
 
+    # It warns in its own words, with a line of its source, of what was typed (${oc.deprecated:…})
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"omegaconf\.")
+    OmegaConf.register_new_resolver("oc.env", _variable, replace=True)
     for command, schema in SCHEMAS.items():
         ConfigStore.instance().store(name=f"{file_name(command)}_schema", node=to_dict(schema()))
+
+
+def _variable(name: str, *default: Any) -> Any:
+    """What ${oc.env:NAME} stands for. Raises ValueError for a secret: values go into files that are passed on."""
+    from omegaconf.resolvers import oc
+
+    if looks_secret(name):
+        raise ValueError(f"{name} looks like a secret, which a config cannot hold: it is kept in the run's files")
+    return oc.env(name, *default)
 
 
 def search_path(dirs: list[Path]) -> list[str]:
@@ -98,14 +113,31 @@ def compose(command: str, line: Line, dirs: list[Path]) -> Composed:
     register_schemas()
     GlobalHydra.instance().clear()
     name = file_name(command)
+    own_options.check(dirs[1:], default_options(command), line.overrides)
     try:
         with hydra.initialize_config_dir(str(conf_dir()), job_name=name, version_base=HYDRA_VERSION_BASE):
-            cfg = hydra.compose(name, [*search_path(dirs), *line.overrides], return_hydra_config=True)
+            cfg = _hydras(name, [*search_path(dirs), *line.overrides])
             composed = from_hydra(command, cfg, line.typed, dirs, line.overrides)
     except Exception as e:
         raise explained(e, command, line.overrides) from e
     directory = line.free.get(RUN_DIR)
     return replace(composed, call=replace(composed.call, directory=Path(directory))) if directory else composed
+
+
+def _hydras(name: str, overrides: list[str]) -> Any:
+    """What Hydra composes. It knows nothing but what was typed and the options' files: whatever it raises, they are
+    why. Raises ConfigError for what is no error of Hydra's own kinds."""
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return hydra.compose(name, overrides, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError):
+        raise
+    except Exception as e:
+        said = "it is nested too deep" if isinstance(e, RecursionError) else " ".join(str(e).split())[:200]
+        raise ConfigError(f"this cannot be composed: {said}", where=" ".join(overrides)[:200]) from e
 
 
 def from_hydra(command: str, cfg: Any, typed: list[str], dirs: list[Path], overrides: list[str]) -> Composed:

@@ -5,6 +5,7 @@ that is not one of these is a bug of ours: it exits with 1 and leaves a tracebac
 """
 
 import errno
+import re
 from collections.abc import Sequence
 
 EXIT_DONE = 0
@@ -13,6 +14,9 @@ EXIT_STOPPED = 75  # EX_TEMPFAIL: "try again later", which batch systems read as
 EXIT_INTERRUPTED = 130
 
 MAX_LINES = 8
+LONGEST_LINE = 400  # characters
+_PASSWORD = re.compile(r"(:/{1,2})[^/\s@:]*:[^/\s@]+@")  # a path made of an address has one slash
+_SECRET = re.compile(r"token(?!s|izer)|secret|passw|credential|(api|access|private)_?-?key", re.IGNORECASE)
 
 
 class UserError(Exception):
@@ -25,17 +29,34 @@ class UserError(Exception):
     kind = "error"
 
     def __init__(self, what: str, *, where: str = "", fix: str | Sequence[str] = "") -> None:
-        super().__init__(what)
-        self.what = what
-        self.where = where
-        self.fixes = [fix] if isinstance(fix, str) else list(fix)
+        super().__init__(without_passwords(what))
+        self.what = without_passwords(what)  # here, for it is told, and kept in logs and summaries
+        self.where = without_passwords(where)
+        self.fixes = [without_passwords(one) for one in ([fix] if isinstance(fix, str) else fix)]
 
     def __str__(self) -> str:
-        lines = [f"{self.kind}: {self.what}"]
-        if self.where:
-            lines.append(f"  where: {self.where}")
-        lines += [f"  try:   {fix}" for fix in self.fixes if fix]
-        return "\n".join("\n".join(lines).splitlines()[:MAX_LINES])
+        after = [f"  where: {self.where}"] if self.where else []
+        after += [f"  try:   {fix}" for fix in self.fixes if fix]
+        after = "\n".join(after).splitlines()[: MAX_LINES - 1]
+        lines = f"{self.kind}: {self.what}".splitlines()
+        if len(lines) + len(after) > MAX_LINES:  # what is cut is the middle: the place and the way out matter more
+            lines = [*lines[: MAX_LINES - len(after) - 1], "  …"] if len(after) < MAX_LINES - 1 else lines[:1]
+        return "\n".join(_shortened(line) for line in [*lines, *after])
+
+
+def without_passwords(text: str) -> str:
+    """A text without what stands before the @ of an address: https://name:password@host."""
+    return _PASSWORD.sub(r"\1<redacted>@", text)
+
+
+def looks_secret(name: str) -> bool:
+    """Whether the name of a key or of a variable says that its value is for nobody else."""
+    return _SECRET.search(name) is not None
+
+
+def _shortened(line: str) -> str:
+    """A line that may hold what somebody typed or wrote into a file, cut where nobody would read on."""
+    return line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…"
 
 
 class ConfigError(UserError):

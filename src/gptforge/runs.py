@@ -8,18 +8,18 @@ runs/latest      the name of the newest run, a text file
 
 import contextlib
 import difflib
-import json
 import os
 import re
 import socket
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gptforge.errors import CheckpointError, LockedError, UsageError, from_os_error
+from gptforge.durable import make_directories, sync_directory, unique, write_text
+from gptforge.errors import CheckpointError, LockedError, UsageError, from_os_error, looks_secret, without_passwords
+from gptforge.jsonfile import read_json, write_json
 from gptforge.locks import try_lock
 
 RUNS = Path("runs")
@@ -80,12 +80,13 @@ class Run:
         """
         try:
             if call.directory is not None:
-                call.directory.mkdir(parents=True, exist_ok=True)
+                make_directories(call.directory)
                 run = cls(call.directory)
             else:
                 run = cls(_new_directory(RUNS, name))
             _claim(run, config)
             write_text(run.path / "overrides.txt", "".join(redacted(word) + "\n" for word in call.typed))
+            sync_directory(run.path)
         except OSError as e:
             raise from_os_error(e, "the run directory cannot be made") from e
         run.point_latest()
@@ -134,12 +135,24 @@ class Run:
             return None
         return int(m[1]) if m else None
 
+    def _refuse_links(self) -> None:
+        """Raises CheckpointError for a link that leads out of the run: what is written there would be somebody's."""
+        home = os.path.realpath(self.path)
+        for folder, folders, files in os.walk(self.path):
+            for name in (*folders, *files):
+                path = os.path.join(folder, name)
+                if os.path.islink(path) and not os.path.realpath(path).startswith(home + os.sep):
+                    raise CheckpointError(
+                        "a link in the run leads out of it", where=path, fix="put the file or folder itself there"
+                    )
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the run for this process; LockedError (exit 7) names the process that has it.
 
         The operating system drops the lock when its holder dies, so a stale one cannot remain.
         """
+        self._refuse_links()
         try:
             handle = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 - held for the run's lifetime
         except OSError as e:
@@ -165,7 +178,7 @@ def candidates(text: str) -> list[Path]:
     if text == "best":
         return [_best(Run.find("latest"))]
     path = _resolve(text)
-    if (path / MANIFEST).is_file():
+    if _is_checkpoint(path):
         return [path]
     if path.name in ("best", "latest") and not path.is_dir():
         run = Run(_containing_run(path.parent))
@@ -206,57 +219,21 @@ def new_sweep_directory(given: str | None = None) -> Path:
 def redacted(word: str) -> str:
     """A typed word without what looks like a secret."""
     name, equals, _ = word.partition("=")
-    return (
-        f"{name}=<redacted>" if equals and re.search(r"token(?!s|izer)|secret|password|api_?key", name, re.I) else word
-    )
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a small file as a whole: readers see the old text or the new one, also after a power cut."""
-    temporary = path.with_name(f".tmp-{path.name}-{_mine()}")
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as f:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def read_json(path: Path, what: str) -> dict[str, Any]:
-    """A JSON object of ours. Raises CheckpointError that says which file and why."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{what} is missing", where=str(path)) from None
-    except (OSError, ValueError) as e:
-        raise CheckpointError(f"{what} cannot be read: {e}", where=str(path)) from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{what} holds no JSON object", where=str(path))
-    return value
+    return f"{name}=<redacted>" if equals and looks_secret(name) else without_passwords(word)
 
 
 def _new_directory(root: Path, name: str) -> Path:
     """root/name, or root/name-2, -3 …: created, so never shared, even by runs started in the same second."""
-    root.mkdir(parents=True, exist_ok=True)
+    make_directories(root)
     for attempt in range(1, 10_000):
         path = root / (name if attempt == 1 else f"{name}-{attempt}")
         try:
             path.mkdir()
+            sync_directory(root)
             return path
         except FileExistsError:
             continue
     raise FileExistsError(f"no free name like {root / name}")
-
-
-def _mine() -> str:
-    """A part of a file name that no other process or thread uses."""
-    return f"{os.getpid()}-{threading.get_ident()}"
 
 
 def _claim(run: Run, config: Mapping[str, Any]) -> None:
@@ -264,7 +241,7 @@ def _claim(run: Run, config: Mapping[str, Any]) -> None:
 
     The finished file is linked into place, which fails if there is one: a claim is exclusive and never half written.
     """
-    temporary = run.path / f".tmp-claim-{_mine()}"
+    temporary = run.path / f".tmp-claim-{unique()}"
     try:
         write_json(temporary, config)
         try:
@@ -321,6 +298,14 @@ def _nearby(text: str) -> list[str]:
 def _containing_run(path: Path) -> Path:
     """The run directory at or above a path (a checkpoint, checkpoints/, config.json)."""
     for candidate in (path, *list(path.resolve().parents)[:2]):
-        if (candidate / CLAIM).is_file() and not (candidate / MANIFEST).is_file():
+        if (candidate / CLAIM).is_file() and not _is_checkpoint(candidate):
             return candidate
     raise CheckpointError(f"{path} is no run and no checkpoint of one", fix="ckpt=latest, or a folder below runs/")
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether a directory is a checkpoint; one that has lost its manifest is known by its place."""
+    place = path.resolve()
+    return (path / MANIFEST).is_file() or (
+        STEP_DIR.fullmatch(place.name) is not None and place.parent.name == "checkpoints" and path.is_dir()
+    )

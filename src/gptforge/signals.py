@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM as a question that the work asks itself at good moments. Knows nothing of the work.
 
 First signal: `asked` becomes true; before `polled()` it raises Stopped at once, for there is nothing to finish.
-Second signal: the process ends on the spot with 130.
+Second signal: the process ends on the spot with 130. Before and after all that, see `end_at_once`.
 """
 
 import contextlib
@@ -15,6 +15,8 @@ from types import FrameType
 from gptforge.errors import EXIT_INTERRUPTED, Stopped
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+
+NOT_BEGUN = b"\ngptforge: stopped before the first step\n"
 
 
 class StopSignals:
@@ -32,9 +34,7 @@ class StopSignals:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopSignals":
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-            heard = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]  # as `nohup` and `&` want it
-            self._before = {number: signal.signal(number, self._handle) for number in heard}
+        self._before = _handle(self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -65,14 +65,37 @@ class StopSignals:
             self.pass_on(number)
         if not self._polled:
             if not self._rank:
-                _tell(b"\ngptforge: stopped before the first step\n")
+                _tell(NOT_BEGUN)
             raise Stopped(self.asked)
+
+
+def end_at_once(code: int, message: bytes = b"") -> None:
+    """From now on a signal ends the process with `code`: of a work that has not begun, or that is over."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        _tell(message)
+        os._exit(code)
+
+    _handle(end)
+
+
+def turn_deaf() -> None:
+    """For the last moments of a process: Python takes its handlers away then, and a signal would kill."""
+    _handle(signal.SIG_IGN)
 
 
 def end_with_parent() -> None:
     """In a new process, on Linux: asks for a SIGTERM when the one that started it is killed."""
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+def _handle(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> dict[int, object]:
+    """Installs a handler for the signals that are not ignored, as `nohup` and `&` want it; the handlers before."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}  # Python allows no handlers there
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in heard}
 
 
 def _tell(message: bytes) -> None:

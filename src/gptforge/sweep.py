@@ -18,8 +18,9 @@ from typing import Any
 
 from gptforge.config.units import shown_seconds
 from gptforge.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, EXIT_STOPPED, CheckpointError
+from gptforge.jsonfile import read_json, write_json
 from gptforge.notices import say
-from gptforge.runs import CLAIM, read_json, write_json
+from gptforge.runs import CLAIM
 from gptforge.signals import StopSignals, end_with_parent
 
 FILE = "sweep.json"

@@ -83,7 +83,9 @@ def test_the_label_is_this_texts_even_if_another_one_filled_the_cache(own_cache,
     assert len(tokens_folders(own_cache)) == 1
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "no manifest", "bad manifest", "list", "missing", "other key"])
+@pytest.mark.parametrize(
+    "damage", ["flip", "truncate", "no manifest", "bad manifest", "list", "missing", "other key", "deep", "objects"]
+)
 def test_damaged_tokens_are_built_again(own_cache, tmp_path, damage):
     cfg = text_file(tmp_path, "a text to learn " * 50)
     first = prepare(cfg, TokenizerConfig())
@@ -102,6 +104,11 @@ def test_damaged_tokens_are_built_again(own_cache, tmp_path, damage):
     elif damage == "other key":
         manifest = json.loads((folder / "dataset.json").read_bytes())
         (folder / "dataset.json").write_text(json.dumps(manifest | {"key": "0" * 64}))
+    elif damage == "objects":
+        manifest = json.loads((folder / "dataset.json").read_bytes())
+        (folder / "dataset.json").write_text(json.dumps(manifest | {"dtype": "O"}))
+    elif damage == "deep":
+        (folder / "dataset.json").write_text('{"a":' * 100_000)
     else:
         (folder / "dataset.json").write_text("[]" if damage == "list" else "{")
     again = prepare(cfg, TokenizerConfig())
@@ -109,6 +116,16 @@ def test_damaged_tokens_are_built_again(own_cache, tmp_path, damage):
     assert len(again.warnings) == 1 and "built again" in again.warnings[0]
     assert prepare(cfg, TokenizerConfig()).warnings == []
     assert tokens_folders(own_cache) == [folder]
+
+
+@pytest.mark.parametrize("key", ["../../x", "a\0b", 7, None, "/etc", "A" * 64])
+def test_a_recipe_that_leads_elsewhere_is_none(own_cache, tmp_path, key):
+    cfg = text_file(tmp_path, "a text to learn " * 50)
+    prepare(cfg, TokenizerConfig())
+    (note,) = (own_cache / "recipes").iterdir()
+    note.write_text(json.dumps(json.loads(note.read_bytes()) | {"key": key}))
+    assert prepare(cfg, TokenizerConfig()).warnings == []
+    assert len(json.loads(note.read_bytes())["key"]) == 64
 
 
 def test_characters_only_in_validation_are_said(tmp_path):
@@ -197,6 +214,19 @@ def test_what_dead_processes_left_is_removed_in_time(own_cache, tmp_path):
         os.utime(folder, (then, then))
     prepare(text_file(tmp_path, "words " * 50), TokenizerConfig())
     assert [p.name for p in tokens_folders(own_cache) if p.name.startswith(".tmp")] == [".tmp-new"]
+
+
+def test_single_files_of_dead_processes_are_removed_too(own_cache, tmp_path):
+    prepare(text_file(tmp_path, "words " * 50), TokenizerConfig())
+    (kept,) = (path for path in tokens_folders(own_cache) if path.is_dir())
+    old = [kept / ".report.html.1.ab.tmp", own_cache / "recipes" / ".old.json.1.ab.tmp"]
+    new = own_cache / "recipes" / ".new.json.1.ab.tmp"
+    for path in (*old, new):
+        path.write_bytes(b"x")
+    for path in old:
+        os.utime(path, (1e9, 1e9))
+    prepare(text_file(tmp_path, "other " * 50), TokenizerConfig())
+    assert new.exists() and not any(path.exists() for path in old)
 
 
 def test_an_id_outside_the_vocabulary_is_never_cast(tmp_path):

@@ -211,3 +211,11 @@ def test_a_file_that_cannot_be_read(tmp_path, monkeypatch):
 def test_built_in_text():
     cfg = DataConfig(source="pydoc")
     assert "assert" in next(Reader(find(cfg), cfg).pieces()).text
+
+
+def test_a_page_is_as_long_as_what_is_in_it(tmp_path, monkeypatch):
+    """A packed page says little by its size."""
+    pytest.importorskip("trafilatura")
+    monkeypatch.setattr(formats, "LONGEST_PAGE", 10_000)
+    (tmp_path / "page.html.gz").write_bytes(gzip.compress(b"<p>" + b"a" * 100_000))
+    assert "more than the 10,000 characters" in failure(tmp_path / "page.html.gz")

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 import small
-from gptforge.checkpoint import commit, load_model, tensor_bytes
+from gptforge.checkpoint import commit, load_model
 from gptforge.errors import MAX_LINES
 from gptforge.evals.figures import figures
 from gptforge.runs import Run
+from gptforge.tensors import tensor_bytes
 from gptforge.train import trainer as trainer_module
 
 QUICK = ["runtime.threads=1"]

@@ -11,7 +11,7 @@ from gptforge.config.schema import build
 from gptforge.data.prepare import prepare
 from gptforge.errors import DataError
 from gptforge.evals.text import Reader
-from gptforge.runs import write_json
+from gptforge.jsonfile import write_json
 
 WORDS = {"a.txt": "one two\n", "sub/b.txt": "three", "c.md": "\ufefffour\r\n", "d.txt": "", "e.txt": "fünf 世界"}
 JOINED = "one two\nfour\r\nfünf 世界\nthree"  # in the order of the names, a line feed where a file ends within a line

@@ -75,6 +75,18 @@ def test_a_line_cut_by_a_kill_is_gone_when_the_file_is_opened_again(tmp_path):
     assert [row["step"] for row in csv_rows(tmp_path)] == ["1", "2"]
 
 
+def test_a_tail_that_a_power_cut_spoilt_is_cut_off_at_a_resume(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + bytes(5) + b'p": 2}\n{"step": 3}\n')
+    with closing(opened(tmp_path)) as metrics:
+        with pytest.raises(CheckpointError, match="line 2"):
+            metrics.truncate(metrics.length())
+        metrics.truncate(len(b'{"step": 1}\n'))
+        metrics.record({"step": 2})
+    assert read_metrics(path) == [{"step": 1}, {"step": 2}]
+    assert [row["step"] for row in csv_rows(tmp_path)] == ["1", "2"]
+
+
 def test_a_remembered_length_beyond_the_file_loses_nothing(tmp_path):
     metrics = opened(tmp_path)
     metrics.record({"step": 1})

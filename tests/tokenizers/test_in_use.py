@@ -32,7 +32,7 @@ def text_file(text: str) -> DataConfig:
     return DataConfig(source="files", path="own.txt")
 
 
-def test_only_the_training_part_is_learnt_from():
+def test_only_the_training_part_is_learnt_from(own_cache):
     cfg = text_file("the cat sat\n" * 90 + "zebra quagga\n" * 10)
     told: list[tuple[str, float]] = []
     data = prepare(

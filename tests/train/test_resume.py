@@ -2,11 +2,11 @@
 
 import json
 import random
-import time
 from pathlib import Path
 
 import pytest
 
+import killing
 import small
 from gptforge import checkpoint
 from gptforge.config import DataConfig, TokenizerConfig
@@ -68,40 +68,9 @@ def killed_at_random_moments(steps: int, wanted: int, seed: int, *more: str) -> 
     """Kills runs, counted from the start of each process, so that imports and saves are hit too."""
     words = ["train", *KILLED, f"train.steps={steps}", *more]
     prepare(DataConfig(source="pydoc"), TokenizerConfig())  # into the cache, so that all starts take the same time
-    began = time.monotonic()
-    _, said = small.start(*words, "hydra.run.dir=uninterrupted").communicate()
-    assert small.course("uninterrupted"), said
-    trained = small.summary("uninterrupted")["seconds"]
-    started = time.monotonic() - began - trained
-    expected = small.course("uninterrupted")
-    draw, kills, attempt = random.Random(seed), 0, 0
-    while kills < wanted:
-        attempt += 1
-        run = f"killed-{attempt}"
-        while True:
-            again = Path(run, "config.json").exists()
-            process = small.start(
-                *(["train", f"resume={run}", "ui=quiet"] if again else [*words, f"hydra.run.dir={run}"])
-            )
-            if kills < wanted:
-                late = started + draw.uniform(0, 1.6 * trained / wanted)
-                moment = started * draw.uniform(0.2, 1) if draw.random() < 0.25 else late
-                try:
-                    process.wait(moment)
-                except small.subprocess.TimeoutExpired:
-                    process.kill()
-                    process.communicate()
-                    kills += 1
-                    continue
-            _, said = process.communicate()
-            assert process.returncode == 0, said
-            break
-        assert small.course(run) == expected
-        assert not litter(run)
-
-
-def litter(run: str) -> list[Path]:
-    return [p for p in Path(run).rglob(".*") if p.name != ".lock"]
+    peaceful = killing.in_peace(killing.Command, words)
+    moments = killing.at_any_time(random.Random(seed), peaceful, wanted)
+    killing.kill_repeatedly(killing.Command, words, peaceful, moments, wanted)
 
 
 def test_kill_at_random_moments(own_folder):
@@ -127,7 +96,7 @@ def test_stopped_at_every_step(uninterrupted, step):
     assert Run(Path(RUN)).steps()[-1] == step
     assert resume() == 0
     assert small.course(RUN) == uninterrupted
-    assert not litter(RUN)
+    assert not killing.litter(RUN)
 
 
 @pytest.mark.parametrize("words", [["optimizer.kind=muon"], ["optimizer.kind=muon", "optimizer.ema_decay=0.9"]])
@@ -299,6 +268,18 @@ def test_an_allowed_change_is_accepted_and_recorded(uninterrupted):
     assert "optimizer.lr=1e-4" in Path(RUN, "overrides.txt").read_text()
     assert max(r.get("lr", 0) for r in small.records(RUN) if r["step"] > 3) <= 1e-4
     assert resume() == 0  # with the new value from now on
+
+
+@pytest.mark.parametrize("kinds", [("muon", "adamw"), ("adamw", "muon")])
+def test_another_optimizer_that_is_allowed_begins_anew(own_folder, kinds):
+    small.write_text()
+    assert begin("train.stop_after=6", optimizer__kind=kinds[0]) == 75
+    before = small.summary(RUN)["val_loss"]
+    assert resume(f"optimizer.kind={kinds[1]}", "resume_allow=[optimizer.kind]") == 0
+    assert small.summary(RUN)["val_loss"] < before
+    assert f"{kinds[1]} begins anew" in small.log(RUN)
+    assert resume("train.steps=14", "resume_allow=[train.steps]") == 0
+    assert small.log(RUN).count("begins anew") == 1
 
 
 def test_identity_is_refused_even_if_allowed(uninterrupted):

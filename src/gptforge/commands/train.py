@@ -4,10 +4,11 @@ from gptforge.checkpoint import to_go_on_from
 from gptforge.config import TrainConfig
 from gptforge.config.saved import as_saved
 from gptforge.dist import Dist
+from gptforge.jsonfile import read_json
 from gptforge.launch import place
 from gptforge.logs import Sink, make_console_sink
 from gptforge.notices import slow_work
-from gptforge.runs import Call, Run, read_json, run_name
+from gptforge.runs import Call, Run, run_name
 from gptforge.signals import StopSignals
 from gptforge.tokenizers import load_tokenizer
 from gptforge.train.parts import Parts, build_parts

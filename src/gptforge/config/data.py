@@ -84,6 +84,12 @@ class DataConfig:
     )
     shuffle: bool = key(True, "read the windows of an epoch in random order", resume=Resume.REFUSE)
 
+    def _paths(self) -> Iterator[tuple[str, str]]:
+        """Every path with its key."""
+        yield from (("data.path", path) for path in [self.path] if path)
+        yield from (("data.val_path", path) for path in [self.val_path] if path)
+        yield from (("data.sources", source.path) for source in self.sources)
+
     def problems(self) -> Iterator[Problem]:
         if self.source == "files" and not self.path:
             yield Problem(
@@ -99,6 +105,10 @@ class DataConfig:
             yield Problem(
                 "data.sources", f"data.sources is used only with data=mix, not with {self.source}", "data=mix"
             )
+        for name, path in self._paths():
+            if "://" in path:
+                what = f"{name} is an address, and gptforge reads files"
+                yield Problem(name, what, f"fetch it first, then {name}=FILE")
         weights = [source.weight for source in self.sources]
         if None in weights and any(weights):
             yield Problem("data.sources", "give each of data.sources a weight, or none of them", "weight: 1")

@@ -50,6 +50,18 @@ class LoopConfig:
         ge=0,
     )
     grad_clip: float = key(1.0, "largest norm of the gradient; 0: no clipping", resume=TRAJECTORY, ge=0)
+    on_spike: str = key(
+        "warn",
+        "at a loss or gradient far above those before: leave the batch out, or go back to the last checkpoint too",
+        resume=Resume.ALLOW,
+        choices=("warn", "skip", "rollback", "stop"),
+    )
+    on_nonfinite: str = key(
+        "stop",
+        "at a loss or gradient that is no number: the same",
+        resume=Resume.ALLOW,
+        choices=("stop", "skip", "rollback"),
+    )
     early_stop_patience: int | None = key(
         None, "end after so many evaluations without a better val_loss; null: never", resume=Resume.ALLOW, ge=1
     )

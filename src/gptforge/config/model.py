@@ -14,8 +14,10 @@ DROPOUT = Resume.UNLESS_ALLOWED
 class AttentionConfig:
     """Causal self-attention."""
 
-    n_kv_head: int | None = key(None, "key/value heads (grouped-query attention); null: n_head", resume=IDENTITY, ge=1)
-    head_dim: int | None = key(None, "width of a head; null: n_embd / n_head", resume=IDENTITY, ge=1)
+    n_kv_head: int | None = key(
+        None, "key/value heads (grouped-query attention); null: n_head", resume=IDENTITY, ge=1, le=10_000
+    )
+    head_dim: int | None = key(None, "width of a head; null: n_embd / n_head", resume=IDENTITY, ge=1, le=1_000_000)
     qk_norm: bool = key(False, "normalise queries and keys (RMS) before their product", resume=IDENTITY)
     window: int | None = key(None, "tokens that a token sees, itself included; null: all", resume=IDENTITY, ge=1)
     dropout: float = key(
@@ -29,7 +31,11 @@ class MLPConfig:
 
     kind: str = key("gelu", "activation (swiglu has a gate)", resume=IDENTITY, choices=("gelu", "swiglu", "relu2"))
     width: int | None = key(
-        None, "hidden width; null: 4 n_embd (swiglu: 8/3 n_embd, rounded up to 64)", resume=IDENTITY, ge=1
+        None,
+        "hidden width; null: 4 n_embd (swiglu: 8/3 n_embd, rounded up to 64)",
+        resume=IDENTITY,
+        ge=1,
+        le=10_000_000,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from gptforge.config import SCHEMA_VERSION, SCHEMAS
 from gptforge.config.schema import Leaf, Problem, Resume, build, config_error, flatten, leaves, shown, to_dict
 from gptforge.errors import CheckpointError, ConfigError
-from gptforge.runs import read_json
+from gptforge.jsonfile import read_json
 
 C = TypeVar("C")
 
@@ -24,7 +24,7 @@ def read_saved(path: Path) -> dict[str, Any]:
     """A config.json of this version: schema_version, choices, config. Raises CheckpointError."""
     saved = read_json(path, "the saved config")
     version = saved.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if version != SCHEMA_VERSION or isinstance(version, bool):
         raise CheckpointError(
             f"its schema_version is {version!r}, this gptforge reads {SCHEMA_VERSION}",
             where=str(path),

@@ -162,9 +162,11 @@ def _build(schema: type[C], tree: Any, prefix: str, problems: list[Problem]) -> 
         problems.append(Problem(prefix.rstrip("."), f"{prefix.rstrip('.')} must be a group of keys, got {tree!r}"))
         return schema()
     known = {f.name: f for f in fields(schema)}  # type: ignore[arg-type]
-    for name in tree:
-        if name not in known:
-            problems.append(unknown_key(f"{prefix}{name}", schema, prefix))
+    unknown = [name for name in tree if name not in known]
+    # To look for what was meant takes a millisecond a name, and a file may have millions of them
+    problems += [unknown_key(f"{prefix}{name}", schema, prefix) for name in unknown[:MAX_LINES]]
+    if more := len(unknown[MAX_LINES:]):
+        problems.append(Problem(prefix.rstrip("."), f"{more:,} more names there are no keys"))
     values: dict[str, Any] = {}
     for name, f in known.items():
         if is_dataclass(f.type):
@@ -252,9 +254,13 @@ def _as_number(kind: Any, value: Any) -> int | float:
         if isinstance(value, float) and not value.is_integer():
             raise ValueError("a whole number is needed")
         return int(value)
-    if not math.isfinite(value):
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond the largest float
+        number = math.inf
+    if not math.isfinite(number):
         raise ValueError("a finite number is needed")
-    return float(value)
+    return number
 
 
 def _item(schema: type[C], value: Any) -> C:
@@ -331,6 +337,8 @@ def shown(value: Any) -> str:
         return "[" + ",".join(shown(v) for v in value) + "]"
     if isinstance(value, str):
         return value if len(value) <= 60 else value[:57] + "..."
+    if isinstance(value, int) and value.bit_length() > 200:  # Python refuses to write out those of 4,300 digits
+        return f"{'-' if value < 0 else ''}10^{math.log10(abs(value)):.0f}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -19,8 +19,8 @@ from gptforge.data.files import File
 from gptforge.errors import DataError, UserError, missing_extra
 
 TEXT_KEYS = ("text", "content", "body", "document", "article", "story", "poem", "page_content", "code")
-LONGEST_ROW = 1 << 28  # characters; a longer line of JSONL is a mistake in the file, and would fill the memory
-LONGEST_PAGE = 1 << 26  # bytes of HTML
+LONGEST_ROW = 1 << 26  # characters; a longer line of JSONL is a mistake in the file, and would fill the memory
+LONGEST_PAGE = 1 << 24  # characters of HTML; what takes the text out of it needs twenty times as much memory
 
 
 class Part(NamedTuple):
@@ -212,10 +212,15 @@ def _page(reading: Reading) -> Iterator[Part]:
         import trafilatura
     except ImportError:
         raise missing_extra("files", f"taking the text out of {reading.file.path.name}", DataError) from None
-    size = reading.file.path.stat().st_size
-    if size > LONGEST_PAGE:
-        raise DataError(f"{reading.file.path} has {size:,} bytes, a page of at most {LONGEST_PAGE:,} is read")
-    text = trafilatura.extract("".join(reading.texts()), include_comments=False, favor_recall=True)
+    page, size = [], 0
+    for text in reading.texts():  # the size of the file says little: it may be packed
+        page.append(text)
+        size += len(text)
+        if size > LONGEST_PAGE:
+            raise DataError(
+                f"{reading.file.path} has more than the {LONGEST_PAGE:,} characters of a page that are read"
+            )
+    text = trafilatura.extract("".join(page), include_comments=False, favor_recall=True)
     if text:
         yield Part(text + "\n")
     else:

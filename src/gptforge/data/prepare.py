@@ -5,6 +5,7 @@ Constant memory whatever the text's size. Knows nothing of blocks, batches or mo
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, fields
@@ -160,9 +161,11 @@ def _known(recipe: str, tokenizer_cfg: TokenizerConfig, tokenizer: Tokenizer | N
     """The data set that a recipe made before, if it is whole; else what is damaged, nothing if it is not there."""
     try:
         note = json.loads(_note_path(recipe).read_bytes())
+        if not re.fullmatch("[0-9a-f]{64}", note["key"]):
+            return None, ""
         folder = assets.cache_dir() / "tokens" / note["key"]
         said = store.Said(**{f.name: note[f.name] for f in fields(store.Said)})
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None, ""
     manifest, damage = store.check(folder)
     if manifest is None:
@@ -188,6 +191,7 @@ def _make(
 ) -> Dataset:
     """Read, split and encode; then commit the data set, and the note that says which recipe it is of."""
     tokens = assets.cache_dir() / "tokens"
+    _remove_litter(assets.cache_dir())
     with store.temporary_folder(tokens / recipe) as temporary:
         collected = collect(source, cfg, clean, temporary / "text", report, chunk_bytes)
         corpus = collected.corpus
@@ -218,6 +222,12 @@ def _make(
     said = store.Said(source.names, notes, warnings, collected.cleaning, list(source.parts))
     store.write_whole(_note_path(recipe), json.dumps({"key": key, **asdict(said)}).encode())
     return store.load(tokens / key, stored, tokenizer, said)
+
+
+def _remove_litter(cache: Path) -> None:
+    """What processes have left that were killed while they wrote a single file; folders are the store's business."""
+    for pattern in ("recipes/.*.tmp", "texts/.*.tmp", "tokens/*/.*.tmp"):
+        store.remove_stale(cache.glob(pattern))
 
 
 def _learnt(split: Split, report: Progress) -> Iterator[str]:

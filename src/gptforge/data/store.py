@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,15 +145,21 @@ def key_of(parts: Mapping[str, Any]) -> str:
 def temporary_folder(folder: Path) -> Iterator[Path]:
     """A new folder beside `folder`, to fill and `commit`, removed at the end; and those of dead processes removed."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    for old in folder.parent.glob(".tmp-*"):
-        if _age(old) > STALE_SECONDS:
-            shutil.rmtree(old, ignore_errors=True)
+    remove_stale(folder.parent.glob(".tmp-*"))
     temporary = folder.parent / f".tmp-{folder.name}-{os.getpid()}-{os.urandom(4).hex()}"
     temporary.mkdir()
     try:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_stale(litter: Iterable[Path]) -> None:
+    """Removes those of these files and folders that nobody has written to for so long that who made them is dead."""
+    for path in litter:
+        if _age(path) > STALE_SECONDS:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -198,6 +204,8 @@ def check(folder: Path) -> tuple[dict[str, Any] | None, str]:
         return None, ""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
+        if manifest["dtype"] not in ("<u2", "<u4"):
+            return None, f"{MANIFEST} has numbers of the kind {manifest['dtype']!r:.20}"
         if manifest["schema_version"] != SCHEMA_VERSION or manifest["key"] != folder.name:
             return None, f"{MANIFEST} belongs to another data set"
         itemsize = np.dtype(manifest["dtype"]).itemsize
@@ -212,8 +220,8 @@ def check(folder: Path) -> tuple[dict[str, Any] | None, str]:
                     return None, f"{name} has {path.stat().st_size:,} bytes instead of {size:,}"
                 if sum(sizes.values()) <= REHASH_BYTES and _sha256(path) != sha256:
                     return None, f"the content of {name} is not what was written"
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        return None, f"{type(e).__name__}: {e}"
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as e:
+        return None, f"{type(e).__name__}: {e}"[:200]
     return manifest, ""
 
 
@@ -236,10 +244,11 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _age(folder: Path) -> float:
-    """Seconds since anything in the folder was written; 0 when it vanishes meanwhile."""
+def _age(path: Path) -> float:
+    """Seconds since a file, or anything in a folder, was written; 0 when it vanishes meanwhile."""
     try:
-        return time.time() - max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+        inside = path.iterdir() if path.is_dir() else ()
+        return time.time() - max(one.stat().st_mtime for one in (path, *inside))
     except OSError:
         return 0.0
 

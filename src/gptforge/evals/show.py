@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gptforge.errors import ResourceError, UsageError
+from gptforge.jsonfile import write_json
 from gptforge.logs.screen import Screen
-from gptforge.runs import write_json
 
 MOST_SOURCES = 10  # files shown; the JSON has all
 NAMES = {

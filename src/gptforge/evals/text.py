@@ -16,7 +16,7 @@ from gptforge.config.eval import EvalDataConfig
 from gptforge.data.prepare import prepare
 from gptforge.data.store import Dataset
 from gptforge.errors import CheckpointError, DataError
-from gptforge.runs import read_json
+from gptforge.jsonfile import read_json
 from gptforge.tokenizers import Tokenizer
 
 Progress = Callable[[str, float], None]

@@ -4,6 +4,7 @@ Knows what a record is, not what its numbers mean nor when one is due. metrics.j
 and a resumed run cuts it back to the length that its checkpoint remembers.
 """
 
+import contextlib
 import csv
 import io
 import json
@@ -42,7 +43,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), 1):
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):
             raise CheckpointError(f"line {number} is not a record of metrics", where=str(path))
@@ -59,7 +60,8 @@ class MetricsFile(Sink):
         # Unbuffered: what `record` has returned from survives a kill -9.
         self._jsonl = jsonl.open("ab", buffering=0)
         self._csv = csv_path.open("ab", buffering=0)
-        self.truncate(self.length())
+        with contextlib.suppress(CheckpointError):  # of a tail that a power cut has spoilt: a resume cuts it off
+            self.truncate(self.length())
 
     def record(self, values: Values) -> None:
         _write_all(self._jsonl, as_json(values).encode() + b"\n")

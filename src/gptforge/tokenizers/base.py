@@ -19,6 +19,9 @@ from gptforge.errors import DataError
 FILE_NAME = "tokenizer.json"
 SCHEMA_VERSION = 1
 MAX_FILE_BYTES = 40_000_000  # the largest in use, 200,000 tokens of many scripts, has 28 MB
+MAX_VALUES = (
+    4_000_000  # texts, numbers, lists and tables in it; each takes up to 60 bytes of memory, the largest has 1M
+)
 
 # Only halves of surrogate pairs cannot be written as UTF-8; they come from mangled input, never from a valid file.
 _HALVES = {"error": "strict", "skip": "ignore", "replace": "replace"}
@@ -108,6 +111,8 @@ def read_json(path: Path) -> dict[str, Any]:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
         raise ValueError(f"is larger than any tokenizer ({MAX_FILE_BYTES:,} bytes)")
+    if sum(map(content.count, b"[{,")) > MAX_VALUES:
+        raise ValueError(f"has more values than any tokenizer ({MAX_VALUES:,})")
     try:
         stored = json.loads(content.decode())
     except (ValueError, RecursionError):  # RecursionError: brackets within brackets, thousands deep

@@ -13,9 +13,10 @@ from gptforge import checkpoint
 from gptforge.config import TrainConfig
 from gptforge.config.saved import as_saved
 from gptforge.dist import Dist
-from gptforge.errors import PeerLost, UserError
+from gptforge.errors import PeerLost, UserError, without_passwords
+from gptforge.jsonfile import write_json
 from gptforge.logs import Sink, Sinks, open_sinks
-from gptforge.runs import Call, Run, write_json
+from gptforge.runs import Call, Run
 from gptforge.train import plan
 from gptforge.train.parts import Parts
 from gptforge.train.state import Rng, TrainState, pack
@@ -60,6 +61,11 @@ class Keeper:
         write_json(self._run.decisions, self._parts.decisions.to_dict())
         write_json(self._run.path / "env.json", plan.environment(self._parts))
         write_json(self._run.summary, self._summary("running", state))
+
+    def cut_back(self, state: TrainState) -> None:
+        """Forgets the metrics of steps that a run which goes back will make anew."""
+        if self._files:
+            self._files.metrics.truncate(state.metrics_bytes)
 
     def decided_anew(self) -> None:
         """Records decisions that had to be changed on the way, before the first step."""
@@ -113,9 +119,9 @@ class Keeper:
         if isinstance(error, PeerLost) and (reason := self._dist.failure()):
             text, told = reason.splitlines()[0], reason
         with contextlib.suppress(OSError):  # the disk may be what failed
-            self._files.log.line("error", told)
+            self._files.log.line("error", without_passwords(told))
             if self._begun:
-                write_json(self._run.summary, self._summary("failed", state, error=text))
+                write_json(self._run.summary, self._summary("failed", state, error=without_passwords(text)))
 
     def _summary(self, status: str, state: TrainState, **more: Any) -> dict[str, Any]:
         return plan.summary(status, state, self._parts, self._dist.device) | more

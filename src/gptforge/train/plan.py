@@ -184,6 +184,10 @@ def summary(status: str, state: TrainState, parts: Parts, device: torch.device) 
         "best_val_loss": state.best_val_loss,
         "best_step": state.best_step,
         "val_bpb": state.val_bpb,
+        "spikes": state.watch.spikes,
+        "nonfinite": state.watch.nonfinite,
+        "passed_over": state.watch.passed_over,
+        "rollbacks": state.watch.rollbacks,
         "peak_memory_bytes": peak_memory(device),
         "parameters": sum(p.numel() for p in parts.model.parameters()),
     }

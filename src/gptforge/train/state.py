@@ -7,21 +7,25 @@ needs no state: it is a function of the step.
 import contextlib
 import dataclasses
 import hashlib
+import math
 import random
+import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gptforge.checkpoint import json_bytes, load_weights, read_tensors, tensor_bytes
+from gptforge.checkpoint import json_bytes, load_weights
 from gptforge.errors import CheckpointError
+from gptforge.jsonfile import read_json
 from gptforge.optim import Together, WeightAverage, each
-from gptforge.runs import read_json
+from gptforge.tensors import read_tensors, tensor_bytes
+from gptforge.train.watch import Watch
 
 LEGACY_NUMPY = "MT19937"
 OVERFIT_MARGIN = 0.02  # share by which val_loss is above its best before that is called overfitting
@@ -51,6 +55,16 @@ class TrainState:
     last_eval_step: int = 0
     overfit_said: bool = False
     metrics_bytes: int = 0  # length of metrics.jsonl
+    watch: Watch = field(default_factory=Watch)
+
+    @classmethod
+    def checked(cls, stored: Mapping[str, Any]) -> Self:
+        """That of a checkpoint, from anyone. Raises ValueError for a value that no run can have."""
+        held = dict(stored)
+        watch = held.pop("watch", {})  # runs of earlier versions had none
+        refuse_strange(Watch, watch)
+        refuse_strange(cls, held)
+        return cls(**held, watch=Watch(**watch))
 
     def advance(self, loss_sum: float, tokens: int) -> None:
         """Counts one optimizer step."""
@@ -81,6 +95,29 @@ class TrainState:
             f"{val_loss:.3f} while the loss on training text fell to {train_loss:.3f}; the best checkpoint is kept. "
             "More text, model.dropout=0.2, a smaller model or train.early_stop_patience=2 help"
         )
+
+
+def refuse_strange(kind: type, stored: Mapping[str, Any]) -> None:
+    """Raises ValueError for a value that no field of a dataclass of the state can have. Numbers are finite, whole
+    ones not negative."""
+    hints = typing.get_type_hints(kind)
+    for name, value in stored.items():
+        hint = hints.get(name)
+        kinds = typing.get_args(hint) or (hint,)
+        if typing.get_origin(hint) is list:
+            fits = isinstance(value, list) and all(_fits(one, kinds) for one in value)
+        else:
+            fits = _fits(value, kinds)
+        if not fits:
+            raise ValueError(f"{name}={value!r:.60}")
+
+
+def _fits(value: Any, kinds: Sequence[Any]) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return type(value) in kinds
+    if float in kinds:
+        return math.isfinite(value)
+    return type(value) in kinds and 0 <= value < 2**63
 
 
 UNAVERAGED = "unaveraged.safetensors"  # the weights that are trained, where model.safetensors holds their average
@@ -126,22 +163,24 @@ def pack(
 
 
 def unpack(
-    path: Path, model: nn.Module, optimizer: Optimizer | Together, average: WeightAverage | None, rank: int = 0
+    path: Path, model: nn.Module, optimizer: Optimizer | Together | None, average: WeightAverage | None, rank: int = 0
 ) -> tuple[TrainState, dict[str, Any]]:
     """Puts a verified checkpoint's state into model, optimizer and the random generators of process `rank`.
 
-    A process that the run did not have before keeps its generators. Returns the state and the fingerprint it was
-    saved under. Raises CheckpointError when any part does not fit.
+    Without `optimizer` the one that was saved is left alone, for it is of another kind. A process that the run did not
+    have before keeps its generators. Returns the state and the fingerprint it was saved under. Raises CheckpointError
+    when any part does not fit.
     """
     held = read_json(path / "state.json", "the training state")
     try:
-        state = TrainState(**held["state"])
+        state = TrainState.checked(held["state"])
         load_weights(model, path)
         if average:
             average.begin()
         if (path / UNAVERAGED).exists():
             load_weights(model, path, UNAVERAGED)
-        restore_optimizer(model, optimizer, read_tensors(path / "optimizer.safetensors"))
+        if optimizer:
+            restore_optimizer(model, optimizer, read_tensors(path / "optimizer.safetensors"))
         others = held.get("rng_of_others", [])
         if rank <= len(others):
             restore_python_rng([held["rng"], *others][rank])
@@ -149,6 +188,17 @@ def unpack(
         return state, dict(held["fingerprint"])
     except (LookupError, TypeError, ValueError, RuntimeError) as e:
         raise CheckpointError(f"the training state does not fit: {e}", where=str(path)) from None
+
+
+def not_finite(model: nn.Module, optimizer: Optimizer | Together) -> str:
+    """The name of a weight or moment that is no finite number; nothing if all are."""
+    tensors = dict(model.state_dict()) | optimizer_tensors(model, optimizer)
+    held = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+    if not held:
+        return ""
+    device = next(iter(held.values())).device
+    sound = torch.stack([tensor.isfinite().all().to(device) for tensor in held.values()]).tolist()  # one wait
+    return next((name for name, fine in zip(held, sound, strict=True) if not fine), "")
 
 
 def optimizer_tensors(model: nn.Module, optimizer: Optimizer | Together) -> dict[str, Tensor]:
@@ -168,8 +218,14 @@ def restore_optimizer(model: nn.Module, optimizer: Optimizer | Together, tensors
         name, _, key = full_name.rpartition("/")
         held.setdefault(name, {})[key] = value
     names = {parameter: name for name, parameter in model.named_parameters()}
+    shapes = {name: parameter.shape for parameter, name in names.items()}
     if strange := held.keys() - names.values():
         raise CheckpointError(f"the optimizer state has {min(strange)!r}, which the model lacks")
+    for name, values in held.items():
+        for key, value in values.items():
+            if not value.is_floating_point() or (value.numel() != 1 and value.shape != shapes[name]):
+                found = f"{tuple(value.shape)} of {str(value.dtype)[6:]}"
+                raise CheckpointError(f"{key} of {name} in the optimizer state is {found}: it does not fit the model")
     for one in each(optimizer):
         groups = one.state_dict()["param_groups"]
         state: dict[int, dict[str, Tensor]] = {}
@@ -233,4 +289,6 @@ def restore_python_rng(states: Mapping[str, Any]) -> None:
     version, words, gauss = states["python"]
     random.setstate((version, tuple(words), gauss))
     keys, position, has_gauss, cached = states["numpy"]
+    if len(keys) != 624 or not 0 <= position <= 624:  # numpy takes any place, and reads there
+        raise ValueError("no state of numpy's generator")
     np.random.set_state((LEGACY_NUMPY, np.array(keys, dtype=np.uint32), position, has_gauss, cached))

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from gptforge import compiling, parallel
+from gptforge.checkpoint import newest_sound
 from gptforge.config import TrainConfig
 from gptforge.config.saved import load_config
 from gptforge.data.batch import Batch
@@ -28,18 +29,16 @@ from gptforge.optim import lr_multiplier
 from gptforge.runs import Call, Run
 from gptforge.runtime import autocast, measured_peak, out_of_memory_as_error
 from gptforge.signals import StopSignals
-from gptforge.train import plan
+from gptforge.train import pace, plan
 from gptforge.train.clock import Clock, StopLimit
 from gptforge.train.context import pieces_at
-from gptforge.train.decisions import EVALUATION_SHARE, EVALUATIONS, FORWARD, uncompiled
+from gptforge.train.decisions import EVALUATION_SHARE, EVALUATIONS, uncompiled
 from gptforge.train.eager import or_eager
 from gptforge.train.evaluation import Evaluator, Interrupted
 from gptforge.train.keeper import Keeper
 from gptforge.train.parts import Parts, build_parts
-from gptforge.train.state import TrainState, rng, seed_all, unpack
-
-WARMUP_SHARE = 0.1  # of a run of fixed time, the most that its warm-up takes
-RESERVE = 1.3  # of the time of an evaluation and a save, kept for the last ones in a run of fixed time
+from gptforge.train.state import TrainState, not_finite, rng, seed_all, unpack
+from gptforge.train.watch import SAID, answer
 
 
 class Trainer:
@@ -132,7 +131,8 @@ class Trainer:
             self.keeper.point(self.state)
         while not self._over():
             self._stop_if(limit.reached(self.state.step))
-            stats = self.step()
+            if (stats := self.step()) is None:
+                continue
             self._log(stats)
             if self._eval_due():
                 self._evaluate()
@@ -149,15 +149,15 @@ class Trainer:
 
     # One step ----------------------------------------------------------------
 
-    def step(self) -> dict[str, float]:
+    def step(self) -> dict[str, float] | None:
         """One optimizer step over cfg.train.batch_size sequences. Returns its loss (nats per token), norm and lr.
 
-        Raises NumericalError before the update when loss or gradient is not finite.
+        None if the batch was passed over. Raises NumericalError before the update when loss or gradient is not finite.
         """
         optimizer = self.parts.optimizer
         lr = self._set_lr()
         began = time.perf_counter()
-        batch = self.parts.loader.batch(self.state.step, self.rows)
+        batch = self.parts.loader.batch(self.state.step + self.state.watch.ahead, self.rows)
         self._clock.waited += time.perf_counter() - began
         tokens = int(self.dist.sum(batch.learnt)[0])
         # Each length of sequences would be compiled by itself, and the short ones are soon over
@@ -166,7 +166,8 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(self.parts.model.parameters(), self.cfg.train.grad_clip or math.inf)
         loss_sum, grad_norm = torch.stack([total, norm.float()]).tolist()  # the step's one wait for the device
         loss_sum, grad_norm = self._agreed(loss_sum, grad_norm)
-        self._check(loss_sum / tokens, grad_norm)
+        if self._passed_over(loss_sum / tokens, grad_norm):
+            return None
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if self.parts.average:
@@ -204,50 +205,54 @@ class Trainer:
         loss_sum, norms = self.dist.sum(loss_sum, grad_norm)
         return loss_sum, norms / self.dist.world_size
 
-    def _warm(self) -> float:
-        """How far the warm-up is, over at 1: counted in steps, in a run of fixed time at most a tenth of it."""
-        state, steps = self.state, int(self.decisions.warmup_steps.value or 0)
-        warm = (state.step + 1) / (steps + 1)
-        if self.total_steps is not None:
-            state.warmup_end = steps / self.total_steps
-            return warm
-        warm = max(warm, state.progress / WARMUP_SHARE)
-        if warm < 1:
-            state.warmup_end = state.progress
-        return warm
-
     def _set_lr(self) -> float:
         """Sets every group's lr to its share of its peak; returns that of optimizer.lr."""
-        warm, state = self._warm(), self.state
+        warm, state = pace.warm(self.state, self.decisions), self.state
         multiplier = lr_multiplier(self.cfg.schedule, state.progress, warm, state.warmup_end)
         for group in self.parts.optimizer.param_groups:
             group["lr"] = multiplier * group.setdefault("initial_lr", group["lr"])  # torch's name for the peak
         return multiplier * self.cfg.optimizer.lr
 
-    def _check(self, loss: float, grad_norm: float) -> None:
-        """Stops before an update that would spoil the weights; speaks up about a strange initial loss."""
-        for name, value in (("loss", loss), ("gradient norm", grad_norm)):
-            if not math.isfinite(value):
-                raise NumericalError(
-                    f"the {name} is {value} in step {self.state.step + 1}; the weights are still those before it",
-                    where=str(self.run.path),
-                    fix=[f"a smaller lr: optimizer.lr={self.cfg.optimizer.lr / 3:.1g}", "runtime.dtype=float32"],
-                )
-        if self.state.step == 0 and (warning := plan.strange_start(loss, self.parts.tokenizer.vocab_size)):
+    def _passed_over(self, loss: float, grad_norm: float) -> bool:
+        """Whether a batch makes no step, for what it would do to the weights. Raises NumericalError to stop instead."""
+        watch, step = self.state.watch, self.state.step
+        if fault := watch.judge(loss, grad_norm):
+            policy = answer(fault, self.cfg, watch, step + 1, str(self.run.path))
+            if policy != "warn":
+                self.sinks.warn(f"{fault.told(step + 1)}; the batch is passed over")
+                self.parts.optimizer.zero_grad(set_to_none=True)
+                if policy == "rollback":
+                    self._go_back()
+                self.state.watch.pass_over()
+                return True
+            if watch.spikes <= SAID:
+                self.sinks.warn(fault.told(step + 1))
+        elif step == 0 and (warning := plan.strange_start(loss, self.parts.tokenizer.vocab_size)):
             self.sinks.warn(warning)
+        watch.accept(loss, grad_norm)
+        return False
+
+    def _go_back(self) -> None:
+        """Takes up the newest sound checkpoint; without one the run stays where it is."""
+        path = self.dist.first(lambda: newest_sound(self.run))
+        if path is None:
+            return
+        before, watch, seconds = self.state.step, self.state.watch, self._clock.seconds()
+        for warning in self._restore(path):
+            self.sinks.warn(warning)
+        watch.go_back(before, self.state.step, self.state.watch)
+        self.state.watch = watch
+        self.keeper.cut_back(self.state)
+        self._clock = Clock(seconds, self.state.tokens)
+        self.sinks.note(f"gone back from step {before} to step {self.state.step}")
 
     def _measure_progress(self, seconds: float) -> None:
-        """The share of the run that is over: of its steps, or of its time without the last evaluation's."""
-        state = self.state
-        state.seconds = seconds
-        if self.total_steps is not None:
-            state.progress = state.step / self.total_steps
-        else:
-            whole = self.decisions.seconds or 0.0
-            reserve = RESERVE * (max(state.eval_seconds, self._eval_cost() * whole) + state.save_seconds)
-            budget = max(1e-9, whole - reserve)  # the last evaluation and save are in time too
-            progress = min(1.0, max(state.progress, state.seconds / budget))
-            (state.progress,) = self.dist.sum(progress if self.dist.main else 0.0)  # the first process's clock
+        """How much of the run is over; where its length is a time, by the first process's clock."""
+        self.state.seconds = seconds
+        over = pace.progress(self.state, self.decisions, len(self.parts.dataset.val))
+        if self.total_steps is None:
+            (over,) = self.dist.sum(over if self.dist.main else 0.0)
+        self.state.progress = over
 
     # When due ----------------------------------------------------------------
 
@@ -280,12 +285,8 @@ class Trainer:
         if every is not None:
             return self.state.step % int(every) == 0
         last, now = self.state.last_eval_progress, self.state.progress
-        return int(now * EVALUATIONS) > int(last * EVALUATIONS) and (now - last) * EVALUATION_SHARE >= self._eval_cost()
-
-    def _eval_cost(self) -> float:
-        """What an evaluation takes of a run of fixed time, by the speed of its training: a share of the run."""
-        state = self.state
-        return FORWARD * len(self.parts.dataset.val) * state.progress / max(1, state.tokens)
+        cost = pace.eval_cost(self.state, len(self.parts.dataset.val))
+        return int(now * EVALUATIONS) > int(last * EVALUATIONS) and (now - last) * EVALUATION_SHARE >= cost
 
     def _save_due(self) -> bool:
         every = self.decisions.checkpoint_every.value
@@ -330,6 +331,9 @@ class Trainer:
         """Commits a checkpoint of this step, unless there is one."""
         if self._saved_step == self.state.step:
             return
+        if broken := not_finite(self.parts.model, self.parts.optimizer):
+            what = f"{broken} has values that are no numbers after step {self.state.step}: nothing is saved"
+            raise NumericalError(what, where=str(self.run.path), fix=f"gptforge train resume={self.run.pointer_name}")
         began = time.perf_counter()
         self.state.seconds = self._clock.seconds()
         self.keeper.save(self.state, self.dist.gathered(rng()))
@@ -339,8 +343,10 @@ class Trainer:
 
     def _restore(self, path: Path) -> list[str]:
         """Takes up a checkpoint; returns warnings about what is not as it was."""
-        parts = self.parts
-        self.state, before = unpack(path, parts.model, parts.optimizer, parts.average, self.dist.rank)
+        parts, saved = self.parts, load_config(TrainConfig, path / "config.json")
+        kinds = saved.optimizer.kind, self.cfg.optimizer.kind
+        optimizer = parts.optimizer if kinds[0] == kinds[1] else None
+        self.state, before = unpack(path, parts.model, optimizer, parts.average, self.dist.rank)
         now = self.keeper.fingerprint
         for key, name in plan.REFUSED.items():
             if before.get(key) != now[key]:
@@ -348,9 +354,11 @@ class Trainer:
                     f"{name} is not the one this run was trained on", where=str(path), fix="start a new run on it"
                 )
         self._saved_step = self.state.step
-        self._take_up_progress(load_config(TrainConfig, path / "config.json"))
+        self._take_up_progress(saved)
+        self.keeper.point(self.state)  # before what they named is moved
         said = self.keeper.set_aside(self.state)
-        self.keeper.point(self.state)
+        if optimizer is None:
+            said.append(f"{kinds[1]} begins anew, for {kinds[0]} has kept other means of the gradients")
         changed = [f"{k} {before.get(k)} -> {v}" for k, v in now.items() if before.get(k) != v]
         if changed:
             said.append(f"not bit for bit as without a stop: {', '.join(changed)}")

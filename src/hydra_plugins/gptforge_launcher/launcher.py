@@ -51,9 +51,10 @@ class ProcessLauncher(Launcher):
         from gptforge.compose import conf_dirs, explained, from_hydra
         from gptforge.config.saved import as_saved
         from gptforge.errors import UserError
+        from gptforge.runs import redacted
         from gptforge.sweep import Job, Point
 
-        shown = [o for o in filter_overrides(overrides) if not o.startswith("hydra")]
+        shown = [redacted(o) for o in filter_overrides(overrides) if not o.startswith("hydra")]
         try:
             cfg = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
             composed = from_hydra("train", cfg, shown, conf_dirs([]), overrides)
