@@ -60,9 +60,12 @@ _SHORT_NAME = re.compile(r"(?<![a-z])(?:db_?|my_?|user_?|root_?|smtp_?)?(?:pass|
 _IN_VALUE = r"[^\s\"'`<>(),;{}\[\]\u0080-\U0010ffff]"
 _VALUE = rf"(?P<quote>[\"'`]?)(?!=|//)(?={_IN_VALUE}{{0,100}}?[0-9!@#$%^&*?~])(?P<value>{_IN_VALUE}{{6,300}})"
 _GIVEN = tuple(re.compile(sign + r"[ \t]{0,4}" + _VALUE) for sign in ("=[>=]?", ":"))
-_PASSWORD_IS = re.compile(rb"pass(?:word|phrase|code|wd) (?:is|was)(?= |:)")
-_OPTION = re.compile(rb"--(?:password|passwd|passphrase) (?!-)")
-_PASSWORD_IS_CN = re.compile(r"(?:密[码碼]|口令)已?(?:改|设|设置|重置|更新)?[是为成]")
+_PASSWORD_IS = re.compile(
+    rb"pass(?:word|phrase|code|wd) (?:is|was)(?= |:)|"
+    rb"(?:temporary|initial|new|default|wifi|wi-fi) pass(?:word|code)(?= )"
+)
+_OPTION = re.compile(rb"--(?:password|passwd|passphrase) (?!-)| -p(?=['\"])")
+_PASSWORD_IS_CN = re.compile(r"(?:密[码碼]|口令)已?(?:改|设|设置|重置|更新)?[是为成 ]")
 _SAID = re.compile(r"[ \t:]{0,3}" + _VALUE)
 _AUTHORIZED = re.compile(r"(?:[Bb]earer|BEARER) +(?P<value>[A-Za-z0-9_\-.=+/~]{16,500})")
 _BASIC = re.compile(r"[Bb]asic +([A-Za-z0-9+/]{8,200}={0,2})(?![A-Za-z0-9+/=])")

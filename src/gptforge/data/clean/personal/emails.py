@@ -16,6 +16,9 @@ _LABEL = r"[0-9A-Za-zÀ-ÖØ-öø-ſ-]{1,63}"
 _DOMAIN = re.compile(
     rf"(?>(?:[\w-]{{1,63}}\.){{1,4}}(?:{'|'.join(domains.CHINESE)})|(?:{_LABEL}\.){{1,8}}{_LABEL})(?!@|_[0-9A-Za-z])"
 )
+_FOR_EXAMPLES = re.compile(
+    r"(?:[\w-]+\.)*(?:example\.(?:com|org|net|edu)|test|invalid|localhost)", re.IGNORECASE
+)  # RFC 2606
 _REMOTE_PATH = re.compile(r":(?:~|/(?!/)|[\w.-]+/)")  # git@host:path, user@host:~/file
 
 _BRACKETED_AT = re.compile(r"@| ?[\[({] ?(?:at|AT|At|@) ?[\])}] ?|&#(?:64|x40);|%40| AT ")
@@ -52,6 +55,8 @@ def _plain_email(text: str, at: int) -> tuple[int, int] | None:
     local = _local_before(text, at)
     start = at - len(local)
     if not end or not local or local == "git" or text[start - 1 : start] == "@":
+        return None
+    if _FOR_EXAMPLES.fullmatch(text[at + 1 : end]):
         return None
     if (
         _REMOTE_PATH.match(text, end)

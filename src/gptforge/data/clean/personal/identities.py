@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from itertools import chain
 
 from gptforge.data.clean.personal import checks, words
-from gptforge.data.clean.personal.view import Span, View, apart
+from gptforge.data.clean.personal.columns import Columns
+from gptforge.data.clean.personal.view import Span, View, apart, occurrences
 
 # No letter or digit next to it, and no sign that goes on with digits. Chinese characters may stand next to it.
 # What one finding refuses next to it, the other refuses too: so none appears when its neighbour is masked.
 LEFT = rb"(?:(?=\()|(?<![0Aa_])(?:(?=[Aa])|(?<!0[-.])(?<![0Aa]\+)))"
 RIGHT = rb"(?![0Aa_]|[-.]0|\+0)"
+NEAR = 80  # characters before a number, and half of it behind, in which a name of its kind may stand
 
 
 def bounded(layout: bytes, right: bytes = RIGHT) -> re.Pattern[bytes]:
@@ -36,8 +38,9 @@ def any_of(patterns: Iterable[re.Pattern[bytes]]) -> re.Pattern[bytes]:
 class Layout:
     """How numbers of one kind are written.
 
-    `check` gets the characters without spaces and signs, in upper case. With `said`, the words before it have to say
-    what it is; `strong` means that no word can rule it out.
+    `check` gets the characters without spaces and signs, in upper case. With `said`, something has to say what it is:
+    the words before it, the title of its column, or a name of the kind in its line. `strong` means that no word can
+    rule it out.
     """
 
     kind: str
@@ -47,7 +50,7 @@ class Layout:
     said: bool = False
     strong: bool = False
 
-    def holds(self, view: View, start: int, end: int) -> bool:
+    def holds(self, view: View, columns: Columns, start: int, end: int) -> bool:
         code = re.sub(r"[^0-9A-Za-z]", "", view.text[start:end]).upper()
         if not self.check(code):
             return False
@@ -55,7 +58,20 @@ class Layout:
             return True
         before = view.before(start)
         hint = words.nearest(before, self.word)
-        return hint > 0 if self.said or words.IN_IDENTIFIER.search(before) else hint >= 0
+        if not self.said:
+            return hint > 0 if words.IN_IDENTIFIER.search(before) else hint >= 0
+        name = words.NAMES.get(self.kind)
+        if hint or name is None:
+            return hint > 0
+        titled = columns.said(start, lambda title: int(name.search(title) is not None))
+        return titled > 0 or _named(view, name, start, end)
+
+
+def _named(view: View, name: re.Pattern[str], start: int, end: int) -> bool:
+    """Whether the line of a number has a name of its kind not far from it."""
+    low = max(view.text.rfind("\n", 0, start) + 1, start - NEAR)
+    high = view.text.find("\n", end, end + NEAR // 2)
+    return name.search(view.text[low:start] + "|" + view.text[end : high if high >= 0 else end + NEAR // 2]) is not None
 
 
 def _long_card(digits: str) -> bool:
@@ -98,7 +114,8 @@ LAYOUTS = (
     Layout("us_ssn", bounded(rb"000-00-0000"), checks.us_ssn, words.SSN),
     Layout("us_ssn", bounded(rb"0{9}|000 00 0000|000\.00\.0000"), checks.us_ssn, words.SSN, said=True),
     Layout("br_cpf", bounded(rb"000\.000\.000-00"), checks.br_cpf, words.CPF),
-    Layout("br_cpf", bounded(rb"0{9}-?00"), checks.br_cpf, words.CPF, said=True),
+    Layout("br_cpf", bounded(rb"0{9}-00"), checks.br_cpf, words.CPF),
+    Layout("br_cpf", bounded(rb"0{11}"), checks.br_cpf, words.CPF, said=True),
     Layout(
         "in_aadhaar",
         bounded(_ALONE[0] + rb"0000(?P<s>[ -])0000(?P=s)0000" + _ALONE[1]),
@@ -106,6 +123,7 @@ LAYOUTS = (
         words.AADHAAR,
     ),
     Layout("in_aadhaar", bounded(rb"0{12}|0000[ -]0000[ -]0000"), checks.in_aadhaar, words.AADHAAR, said=True),
+    Layout("nl_bsn", bounded(rb"0000\.00\.000"), checks.nl_bsn, words.BSN),
     Layout("nl_bsn", bounded(rb"0{9}|0000\.00\.000|000[ .]000[ .]000"), checks.nl_bsn, words.BSN, said=True),
     Layout("uk_nino", bounded(rb"AA ?00 ?00 ?00 ?A|AA-00-00-00-A"), checks.uk_nino, words.NINO),
     Layout(
@@ -120,7 +138,8 @@ LAYOUTS = (
 )
 
 _ANY = any_of(layout.pattern for layout in LAYOUTS)
-_CODICE_FISCALE = re.compile(LEFT + rb"AAAAAA00A00A000A" + RIGHT)
+# In lower case too: no word and no other number has this form
+_CODICE_FISCALE = re.compile(LEFT + rb"(?:A{6}00A00A000A|a{6}00a00a000a|(?:A{3} A{3}|A{6}) ?00A00 ?A000A)" + RIGHT)
 _IBAN_AHEAD = re.compile(r"[0-9A-Za-z](?:[ -]?[0-9A-Za-z]){14,33}")
 
 
@@ -130,20 +149,23 @@ def find(view: View) -> Iterator[Span]:
 
 
 def _numbers(view: View) -> Iterator[Span]:
+    columns = Columns(view)
     regions = [region for region in view.number_regions() if _ANY.search(view.shape, *region)]
     for layout in LAYOUTS:
         for start, end in regions:
             for match in layout.pattern.finditer(view.shape, start, end):
-                if layout.holds(view, *match.span("found")):
+                if layout.holds(view, columns, *match.span("found")):
                     yield layout.kind, *match.span("found")
 
 
 def _codici(view: View) -> Iterator[Span]:
-    at = view.shape.find(b"AAAAAA00A00A000A")
-    while at >= 0:
-        if _CODICE_FISCALE.match(view.shape, at) and checks.it_cf(view.text[at : at + 16]):
-            yield "it_cf", at, at + 16
-        at = view.shape.find(b"AAAAAA00A00A000A", at + 1)
+    for form in (b"00A00", b"00a00"):
+        for at in occurrences(view.shape, form):
+            for start in range(max(0, at - 8), at - 5):  # six letters before it, and two blanks at most
+                match = _CODICE_FISCALE.match(view.shape, start)
+                if match and checks.it_cf(view.text[start : match.end()].replace(" ", "").upper()):
+                    yield "it_cf", start, match.end()
+                    break
 
 
 def _ibans(view: View) -> Iterator[Span]:

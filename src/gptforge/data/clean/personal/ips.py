@@ -27,7 +27,7 @@ _VERSION_FOLLOWS = re.compile(
 )
 _HEADING_FOLLOWS = re.compile(r"[ \t]+[A-Z\u4e00-\u9fff]")
 _LINE_BEGINS = re.compile(r"(?:^|\n)[ \t>#*|]*\Z")
-_FROM = re.compile(r"(?<![A-Za-z])from \Z", re.IGNORECASE)
+_FROM = re.compile(r"(?<![A-Za-z])from (?:[\d.]+ to )?\Z", re.IGNORECASE)
 _CONNECTED_BEFORE = re.compile(r"(?:://|@)\[?\Z")
 _CONNECTED_AFTER = re.compile(r":(?:\d{2,5}(?!\d)|[/~])| - (?:-|[\w.-]+) \[")
 
@@ -63,7 +63,8 @@ def _is_ipv4(view: View, start: int, end: int) -> bool:
         return False
     hint = words.nearest(view.before(start), words.IP, words.VERSION) or _said_of_last(view, start)
     if hint > 0 and _FROM.search(near):  # upgraded to 23.1.2.3 from 22.4.5.6
-        return not (_like_version(parts) and words.VERSIONED.search(view.before(start)))
+        around = f"{view.before(start)}|{view.text[end : end + 64]}"
+        return not (_like_version(parts) and words.VERSIONED.search(around))
     if hint or _VERSION_FOLLOWS.match(view.text, end):
         return hint > 0
     titled = _HEADING_FOLLOWS.match(view.text, end) is not None

@@ -78,6 +78,19 @@ AADHAAR = _pattern(r"aadhaar|aadhar|adhaar|uidai|uid|आधार")
 NINO = _pattern(r"nino|national insurance|ni|n\.i\.|insurance")
 BSN = _pattern(r"bsn|burgerservicenummer|sofi-?nummer|sofi")
 DNI = _pattern(r"dni|nie|nif|documento")
+# What the numbers are called, where it need not stand right before them
+NAMES = {
+    kind: re.compile(rf"(?<![A-Za-z])(?:{names})(?![a-z])", re.IGNORECASE)
+    for kind, names in {
+        "cn_id": "身份证|身份證|公民身份|resident id",
+        "us_ssn": r"ssn|social security|soc(?:ial|\.)? sec",
+        "br_cpf": "cpf",
+        "in_aadhaar": "aadhaar|aadhar|adhaar|आधार",
+        "uk_nino": "nino|ni (?:number|no)|national insurance",
+        "nl_bsn": "bsn|burgerservicenummer|sofi-?nummer|citizen service (?:number|no)|digid",
+        "es_dni": "dni|nie|nif",
+    }.items()
+}
 IP = _pattern(
     r"ip|ipv4|ipv6|ip4|ip6|inet6?|ip[- ]addr(?:ess)?|addr(?:ess)?|host|hostname|server|ping|dns|gateway|nameserver|"
     r"client|(?<!grade )(?<!graded )(?<!update )(?<!updated )from|src|dst|peer|remote|router|resolver|route|"
@@ -88,7 +101,8 @@ IP = _pattern(
 VERSION = _pattern(
     r"versions?|ver|v|fw|sw|hw|os|sdk|jdk|api|fixed in|backported|changelog|introduced in|shipped|releases?|released|"
     r"rev|revisions?|build|firmware|driver|sections?|sec|chapter|figure|fig|table|clause|paragraph|appendix|annex|"
-    r"upgrade|upgraded|update|updated|downgrade|patch|hotfix|kernel|bios|oid|versione|versão|versões|versión|versie|"
+    r"upgrade|upgraded|update|updated|downgrade|patch|hotfix|kernel|bios|oid|"
+    r"branch|tag|see|see also|versione|versão|versões|versión|versie|"
     r"wersj[aięe]|verzia|версия|версии|sürüm|バージョン|버전|kapitel|abschnitt|"
     r"cap[ií]tulo|capitolo|chapitre|sección|rozdział|版本号?|固件|章节|第|升级到?|更新到?|驱动|内核|旧版本?|新版本?",
     r"(?:[\s:=.,#\"'()\-：（）]|number|no|id|is|to|for|in|with|from|since|before|after|prior|than|and|or|=|是|为|号|"
@@ -104,7 +118,8 @@ NETWORK = re.compile(
     re.IGNORECASE,
 )
 VERSIONED = re.compile(
-    r"(?<![A-Za-z])(?:versions?|release|firmware|upgrade\w*|install\w*|updated?|vers\w{1,3}|wersj\w)(?![A-Za-z])|"
+    r"(?<![A-Za-z])(?:versions?|releases?d?|firmware|upgrade\w*|install\w*|updated?|vers\w{1,3}|wersj\w|branch(?:es)?|"
+    r"sprint|changelog|backport\w*)(?![A-Za-z])|(?<![\w.])\d+\.(?:\d+\.)?x(?!\w)|"
     r"版本|"
     r"固件|升级",
     re.IGNORECASE,
