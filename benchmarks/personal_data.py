@@ -6,9 +6,9 @@ finding has taken.
 
     python benchmarks/personal_data.py [--labelled FILE] [--show N] [--list]
 
-Two sets lie, or may lie, beside this script. personal_data_held_out.jsonl.gz is measured when it is there: nobody who
-works on the patterns sees it before they are final. personal_data.jsonl.gz was such a set once; its mistakes in
-telephone numbers and IP addresses have been used to mend the patterns, so it is for development and flatters them.
+personal_data_held_out.jsonl.gz is measured when it is there: nobody who works on the patterns sees it before they are
+final. personal_data.jsonl.gz holds what were such sets once; their mistakes have been used to mend the patterns, so
+they are for development and flatter them.
 """
 
 import argparse
