@@ -19,7 +19,7 @@ PHASES = {
     "prepare": ("gptforge.train.parts:prepare", "gptforge.data.prepare:collect", "gptforge.data.store:commit"),
     "train": ("gptforge.data.loader:TrainLoader.batch",),
     "evaluate": ("gptforge.train.evaluation:evaluate",),
-    "save": ("gptforge.checkpoint:_write_synced", "gptforge.checkpoint:_sync_directory"),
+    "save": ("gptforge.checkpoint:_write_synced", "gptforge.checkpoint:sync_directory"),
     "sample": ("gptforge.train.evaluation:generate_text",),
     "end": ("gptforge.train.keeper:Keeper.finish",),
     "exit": ("gptforge.cli:flushed",),

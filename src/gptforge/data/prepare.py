@@ -3,6 +3,7 @@
 Constant memory whatever the text's size. Knows nothing of blocks, batches or models, but for `check_length`.
 """
 
+import contextlib
 import hashlib
 import json
 import re
@@ -226,8 +227,9 @@ def _make(
 
 def _remove_litter(cache: Path) -> None:
     """What processes have left that were killed while they wrote a single file; folders are the store's business."""
-    for pattern in ("recipes/.*.tmp", "texts/.*.tmp", "tokens/*/.*.tmp"):
-        store.remove_stale(cache.glob(pattern))
+    for folder in (cache / "recipes", cache / "texts", *cache.glob("tokens/*")):
+        with contextlib.suppress(OSError):  # a folder of another process may be gone by now
+            store.remove_stale(list(folder.glob(".*.tmp")))
 
 
 def _learnt(split: Split, report: Progress) -> Iterator[str]:
