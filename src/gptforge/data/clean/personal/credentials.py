@@ -60,11 +60,15 @@ _SHORT_NAME = re.compile(r"(?<![a-z])(?:db_?|my_?|user_?|root_?|smtp_?)?(?:pass|
 _IN_VALUE = r"[^\s\"'`<>(),;{}\[\]\u0080-\U0010ffff]"
 _VALUE = rf"(?P<quote>[\"'`]?)(?!=|//)(?={_IN_VALUE}{{0,100}}?[0-9!@#$%^&*?~])(?P<value>{_IN_VALUE}{{6,300}})"
 _GIVEN = tuple(re.compile(sign + r"[ \t]{0,4}" + _VALUE) for sign in ("=[>=]?", ":"))
-_PASSWORD_IS = re.compile(
-    rb"pass(?:word|phrase|code|wd) (?:is|was)(?= |:)|"
-    rb"(?:temporary|initial|new|default|wifi|wi-fi) pass(?:word|code)(?= )"
+# Each begins with a literal, which is searched for ten times faster than a choice of them
+_NEW = rb"|".join(
+    rb"(?<=%s pass%s)(?= )" % (new, end)
+    for new in (b"temporary", b"initial", b"new", b"default", b"wifi", b"wi-fi")
+    for end in (b"word", b"code")
 )
-_OPTION = re.compile(rb"--(?:password|passwd|passphrase) (?!-)| -p(?=['\"])")
+_PASSWORD_IS = re.compile(rb"pass(?:word|phrase|code|wd)(?: (?:is|was)(?= |:)|" + _NEW + rb")")
+_OPTION = re.compile(rb"--(?:password|passwd|passphrase) (?!-)")
+_SHORT_OPTION = re.compile(rb" -p(?=['\"])")
 _PASSWORD_IS_CN = re.compile(r"(?:密[码碼]|口令)已?(?:改|设|设置|重置|更新)?[是为成 ]")
 _SAID = re.compile(r"[ \t:]{0,3}" + _VALUE)
 _AUTHORIZED = re.compile(r"(?:[Bb]earer|BEARER) +(?P<value>[A-Za-z0-9_\-.=+/~]{16,500})")
@@ -187,6 +191,7 @@ def _given(view: View) -> Iterator[tuple[int, int]]:
     said = (
         *_PASSWORD_IS.finditer(view.lower),
         *_OPTION.finditer(view.lower),
+        *_SHORT_OPTION.finditer(view.lower),
         *(() if text.isascii() else _PASSWORD_IS_CN.finditer(text)),
     )
     for name in said:
