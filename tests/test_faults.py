@@ -39,6 +39,16 @@ def test_seeds_replay_what_failed(tmp_path, monkeypatch):
     assert "it happened" in again.wrong
 
 
+def no_ground() -> None:
+    raise RuntimeError("it cannot even begin")
+
+
+def test_without_a_ground_no_trial_passes(tmp_path, monkeypatch):
+    monkeypatch.setenv("GPTFORGE_FAULTS", str(tmp_path))
+    found = list(run(Fault("T3", "it begins", sometimes, 2, 2, no_ground), [1, 2], 1))
+    assert all("it cannot even begin" in outcome.wrong for outcome in found)
+
+
 def test_a_share_may_be_enough():
     fault = Fault("T2", "mostly", sometimes, 4, 4, least=0.75)
     outcomes = [Outcome(1, 0.1), Outcome(2, 0.2, "no"), Outcome(3, 0.1), Outcome(4, 0.1)]

@@ -91,6 +91,7 @@ MUTANTS = [
 def broken(mutant: Mutant, folder: Path) -> Path:
     """A copy of the sources with the mutant in it. Raises ValueError where its place is not there any more."""
     copy = Path(shutil.copytree(SOURCES, folder / "src"))
+    shutil.copytree(SOURCES.parent / "conf", folder / "conf")
     path = copy / "gptforge" / mutant.file
     text = path.read_text(encoding="utf-8")
     if text.count(mutant.old) != 1:

@@ -122,21 +122,27 @@ def run(fault: Fault, seeds: Sequence[int], workers: int) -> Iterator[Outcome]:
 
 
 _fault: Fault
-_ground: Any
+_ground: Any = None
+_unprepared = ""  # why there is no ground to stand on: then no trial passes
 
 
 def _begin(fault: Fault) -> None:
     """What a process does once: the ground that its trials stand on."""
-    global _fault, _ground
+    global _fault, _ground, _unprepared
     _fault = fault
     folder = tempfile.mkdtemp(prefix=f"gptforge-fault-{fault.id}-", dir=os.environ["GPTFORGE_FAULTS"])
     os.chdir(folder)
-    _ground = fault.prepared()
+    try:
+        _ground = fault.prepared()
+    except Exception:
+        _unprepared = f"the ground of the trials could not be made:\n{traceback.format_exc()}"
 
 
 def _one(seed: int) -> Outcome:
     began = time.perf_counter()
-    wrong = skipped = ""
+    wrong, skipped = _unprepared, ""
+    if wrong:
+        return Outcome(seed, 0.0, wrong)
     said = io.StringIO()
     home = Path.cwd()
     with tempfile.TemporaryDirectory(dir=os.environ["GPTFORGE_FAULTS"], ignore_cleanup_errors=True) as folder:
