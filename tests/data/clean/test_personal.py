@@ -512,7 +512,7 @@ def test_hostile_text_takes_linear_time(unit: str) -> None:
     """Eight times the text takes about eight times as long; quadratic time would be 64 times."""
     short, long = (unit * (n // len(unit)) for n in (8_000, 64_000))
     before = min(seconds(short) for _ in range(2))
-    assert min(seconds(long) for _ in range(3)) < 24 * before + 0.2  # a busy machine may be slow once
+    assert any(seconds(long) < 24 * before + 0.2 for _ in range(3))  # a busy machine may be slow once
 
 
 @pytest.mark.slow
