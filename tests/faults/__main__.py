@@ -75,10 +75,11 @@ def main() -> int:
             found = Verdict(fault, list(run(fault, range(given.seed, given.seed + trials), given.workers)))
             print(found.line(), flush=True)
             broken += not found.kept
-            for outcome in found.outcomes:
-                if outcome.wrong:
-                    say(f"--- {fault.id}, seed {outcome.seed}\n{outcome.wrong}")
-                    break
+            failed = [outcome for outcome in found.outcomes if outcome.wrong]
+            for outcome in failed[:1]:
+                say(f"--- {fault.id}, seed {outcome.seed}\n{outcome.wrong}")
+            if failed[1:]:
+                say(f"--- {fault.id} failed as well with the seeds {', '.join(str(o.seed) for o in failed[1:])}")
     verdict = f"{broken} promises are broken" if broken else "all promises hold"
     say(f"{verdict}; {time.perf_counter() - began:.0f} s")
     return int(bool(broken))

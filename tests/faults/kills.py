@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import product
@@ -75,30 +76,36 @@ def killed_command(draw: Draw, ground: Any) -> None:
     small.write_text(words=40_000, seed=draw.randrange(1000))
     words = ["train", *REAL, *(["tokenizer=bpe", "tokenizer.vocab_size=600"] if way == "prepare" else [])]
     words += ["runtime.compile=true", "train.steps=20"] if way == "compile" else ["train.steps=60"]
-    start = partial(killing.Command, env=own_cache("cache"))
-    other = partial(killing.Command, env=own_cache("another-cache"))  # else a killed run finds its text prepared
-    peaceful = killing.in_peace(other if way == "prepare" else start, words)
+    start = in_new_cache if way == "prepare" else partial(killing.Command, env=own_cache())
+    peaceful = killing.in_peace(start, words)
     anywhere = killing.at_any_time(draw, peaceful, REAL_KILLS)
     at = {
-        "prepare": lambda: in_preparation(draw.uniform(0, 0.5)),
+        "prepare": lambda: in_preparation(draw.uniform(0, 0.2)),
         "compile": lambda: killing.after(peaceful.started + draw.uniform(0, 0.8) * peaceful.trained),
         "anywhere": lambda: next(anywhere),
     }[way]
-    runs = killing.kill_repeatedly(start, words, peaceful, (at() for _ in iter(int, 1)), REAL_KILLS)
-    if way == "prepare":
-        assert len(runs) == 1, f"the kills were not in the preparation of one run, but in {len(runs)} runs"
+    killing.kill_repeatedly(start, words, peaceful, (at() for _ in iter(int, 1)), REAL_KILLS)
 
 
-def own_cache(name: str) -> Mapping[str, str]:
+def own_cache() -> Mapping[str, str]:
     """The environment of a process with a cache in the working directory."""
-    return os.environ | {"GPTFORGE_CACHE": str(Path(name).absolute())}
+    return os.environ | {"GPTFORGE_CACHE": str(Path("cache").absolute())}
+
+
+def in_new_cache(*words: str) -> killing.Victim:
+    """A run that begins finds nothing prepared; one that goes on finds what it left."""
+    if not any(word.startswith("resume=") for word in words):
+        shutil.rmtree("cache", ignore_errors=True)
+    return killing.Command(*words, env=own_cache())
 
 
 def in_preparation(seconds: float) -> Moment:
-    """So long after tokens begin to be made."""
+    """So long after tokens begin to be made, if they still are then."""
+    unfinished = "cache/tokens/.tmp-*"
 
     def moment(victim: killing.Victim, run: Path) -> bool:
-        return killing.once_there("cache/tokens/.tmp-*", 1, seconds)(victim, Path())
+        there = killing.once_there(unfinished, 1, seconds)(victim, Path())
+        return there and any(Path().glob(unfinished))
 
     return moment
 

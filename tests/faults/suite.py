@@ -132,10 +132,12 @@ def _begin(fault: Fault) -> None:
     _fault = fault
     folder = tempfile.mkdtemp(prefix=f"gptforge-fault-{fault.id}-", dir=os.environ["GPTFORGE_FAULTS"])
     os.chdir(folder)
+    said = io.StringIO()
     try:
-        _ground = fault.prepared()
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            _ground = fault.prepared()
     except Exception:
-        _unprepared = f"the ground of the trials could not be made:\n{traceback.format_exc()}"
+        _unprepared = f"the ground of the trials could not be made:\n{traceback.format_exc()}{said.getvalue()[-2000:]}"
 
 
 def _one(seed: int) -> Outcome:
