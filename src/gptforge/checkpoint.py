@@ -20,9 +20,9 @@ from torch import nn
 
 from gptforge.config import TrainConfig
 from gptforge.config.saved import load_config
-from gptforge.durable import sync_directory, write_text
+from gptforge.durable import LITTER, sync_directory, write_text
 from gptforge.errors import CheckpointError, ResourceError, from_os_error
-from gptforge.jsonfile import read_json
+from gptforge.jsonfile import DIGEST, digest_of, read_json, sealed
 from gptforge.model import Transformer
 from gptforge.runs import MANIFEST, Run, candidates
 from gptforge.tensors import announced, read_tensors
@@ -86,7 +86,7 @@ def remove(checkpoint: Path) -> None:
 
 def sweep_litter(run: Run) -> None:
     """Removes what writes that were killed have left. Only for the holder of the run's lock."""
-    for path in [*run.checkpoints.glob(".trash-*"), *run.checkpoints.glob(".tmp-*"), *run.path.glob(".tmp-*")]:
+    for path in [*run.checkpoints.glob(".trash-*"), *run.checkpoints.glob(LITTER), *run.path.glob(LITTER)]:
         with contextlib.suppress(OSError):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -139,8 +139,8 @@ def _written(checkpoint: Path) -> dict[str, str]:
             where=str(path),
             fix="use the gptforge that wrote it (its version is in the run's env.json)",
         )
-    if held.get("manifest_sha256") != (digest := _digest_of(held)):
-        raise _damaged("its manifest", digest, str(held.get("manifest_sha256")), path)
+    if held.get(DIGEST) != (digest := digest_of(held)):
+        raise _damaged("its manifest", digest, str(held.get(DIGEST)), path)
     found, written = (hashlib.sha256(b).hexdigest() for b in (path.read_bytes(), json_bytes(held)))
     if found != written:  # in white space, which its digest is blind to
         raise _damaged("its manifest", found, written, path)
@@ -277,12 +277,7 @@ def manifest(step: int, files: Mapping[str, bytes]) -> bytes:
         "step": step,
         "files": {name: {"size": len(b), "sha256": hashlib.sha256(b).hexdigest()} for name, b in files.items()},
     }
-    return json_bytes(held | {"manifest_sha256": _digest_of(held)})
-
-
-def _digest_of(held: Mapping[str, Any]) -> str:
-    rest = {k: v for k, v in held.items() if k != "manifest_sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    return json_bytes(sealed(held))
 
 
 def _write_synced(path: Path, content: bytes) -> None:

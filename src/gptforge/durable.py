@@ -1,21 +1,29 @@
 """Files and folders that are there whole or not at all, also after a power cut. Knows nothing of what is in them."""
 
+import contextlib
 import os
-import threading
 from pathlib import Path
 
+LITTER = ".tmp-*"  # files and folders that were not finished when their writer was killed
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a small file as a whole: readers see the old text or the new one, also after a power cut."""
+
+def write(path: Path, content: bytes) -> None:
+    """Writes a file as a whole, whoever else writes it: readers see the old one or this, also after a power cut."""
     temporary = path.with_name(f".tmp-{path.name}-{unique()}")
     try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as f:
-            f.write(text)
+        with open(temporary, "wb") as f:
+            f.write(content)
             f.flush()
             os.fsync(f.fileno())
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # mostly because it has its name by now
+            temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text likewise, as UTF-8."""
+    write(path, text.encode())
 
 
 def sync_directory(path: Path) -> None:
@@ -41,5 +49,5 @@ def make_directories(path: Path) -> None:
 
 
 def unique() -> str:
-    """A part of a file name that no other process or thread uses."""
-    return f"{os.getpid()}-{threading.get_ident()}"
+    """A part of a file name that nobody else uses: no other thread, and no other machine on the same disk."""
+    return f"{os.getpid()}-{os.urandom(4).hex()}"

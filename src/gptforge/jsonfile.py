@@ -1,6 +1,8 @@
 """JSON files of ours, which may come back from anyone: limits before anything is made of what they hold."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from gptforge.errors import CheckpointError
 MAX_BYTES = 40_000_000  # the largest of ours, the training state of a thousand processes, has 20 MB
 MAX_VALUES = 2_000_000  # numbers, texts, lists and objects, each up to 60 bytes of memory; the largest has 1 million
 MAX_DEPTH = 40  # ours are nested ten deep at most
+DIGEST = "manifest_sha256"  # the key of a manifest's digest of itself
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -38,6 +41,17 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     if _depth_over(value, MAX_DEPTH):
         raise CheckpointError(f"{what} cannot be read: it is nested too deep", where=str(path))
     return value
+
+
+def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest with a digest of itself, by which damage is found."""
+    return {**manifest, DIGEST: digest_of(manifest)}
+
+
+def digest_of(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of all values but the digest itself."""
+    rest = {k: v for k, v in manifest.items() if k != DIGEST}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _no_number(name: str) -> Any:

@@ -219,8 +219,8 @@ def test_what_dead_processes_left_is_removed_in_time(own_cache, tmp_path):
 def test_single_files_of_dead_processes_are_removed_too(own_cache, tmp_path):
     prepare(text_file(tmp_path, "words " * 50), TokenizerConfig())
     (kept,) = (path for path in tokens_folders(own_cache) if path.is_dir())
-    old = [kept / ".report.html.1.ab.tmp", own_cache / "recipes" / ".old.json.1.ab.tmp"]
-    new = own_cache / "recipes" / ".new.json.1.ab.tmp"
+    old = [kept / ".tmp-report.html-1-ab", own_cache / "recipes" / ".tmp-old.json-1-ab"]
+    new = own_cache / "recipes" / ".tmp-new.json-1-ab"
     for path in (*old, new):
         path.write_bytes(b"x")
     for path in old:

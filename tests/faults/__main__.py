@@ -22,6 +22,7 @@ from faults import (
     configs,
     damage,
     disk,
+    fuzz,
     inputs,
     kills,
     leaks,
@@ -40,7 +41,7 @@ def all_faults() -> list[Fault]:
     """Every fault there is, in the order in which they are run."""
     modules = (
         kills, stops, changes, damage, disk, lives, together,
-        inputs, numbers, configs, source, security, leaks, offline,
+        inputs, numbers, configs, source, security, fuzz, leaks, offline,
     )  # fmt: skip
     return [fault for module in modules for fault in module.FAULTS]
 

@@ -17,6 +17,7 @@ from faults.ground import STEP
 from gptforge import checkpoint
 from gptforge.config import TrainConfig
 from gptforge.config.saved import as_saved
+from gptforge.jsonfile import sealed
 
 SECRET = "CANARY_SECRET"  # the name of an environment variable
 MODEL, OPTIMIZER, RNG = "model.safetensors", "optimizer.safetensors", "rng.safetensors"
@@ -135,9 +136,7 @@ def entries(count: int) -> dict[str, Any]:
 def manifest(**changes: Any) -> None:
     """The manifest with other values, and with the right digest."""
     path = folder() / "MANIFEST.json"
-    held = json.loads(path.read_bytes()) | changes
-    held["manifest_sha256"] = checkpoint._digest_of(held)
-    path.write_bytes(checkpoint.json_bytes(held))
+    path.write_bytes(checkpoint.json_bytes(sealed(json.loads(path.read_bytes()) | changes)))
 
 
 def listed(*names: str) -> None:
@@ -370,7 +369,7 @@ def stored() -> Path:
 
 def relabel(**changes: Any) -> None:
     path = stored() / "dataset.json"
-    path.write_text(json.dumps(json.loads(path.read_bytes()) | changes))
+    path.write_text(json.dumps(sealed(json.loads(path.read_bytes()) | changes)))
 
 
 def renote(content: bytes) -> None:
@@ -380,7 +379,7 @@ def renote(content: bytes) -> None:
 
 def renoted(**changes: Any) -> None:
     for path in Path("cache", "recipes").iterdir():
-        path.write_text(json.dumps(json.loads(path.read_bytes()) | changes))
+        path.write_text(json.dumps(sealed(json.loads(path.read_bytes()) | changes)))
 
 
 def of_cache() -> Iterator[Artefact]:

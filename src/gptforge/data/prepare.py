@@ -27,7 +27,9 @@ from gptforge.data.files import Source
 from gptforge.data.repeats import Progress
 from gptforge.data.split import TRAIN, Allotted, Split, divide
 from gptforge.data.store import Dataset
+from gptforge.durable import LITTER, make_directories, write
 from gptforge.errors import CheckpointError, DataError
+from gptforge.jsonfile import DIGEST, digest_of, sealed
 from gptforge.locks import waited_for
 from gptforge.tokenizers import build_tokenizer, load_tokenizer
 from gptforge.tokenizers.base import Tokenizer
@@ -162,7 +164,7 @@ def _known(recipe: str, tokenizer_cfg: TokenizerConfig, tokenizer: Tokenizer | N
     """The data set that a recipe made before, if it is whole; else what is damaged, nothing if it is not there."""
     try:
         note = json.loads(_note_path(recipe).read_bytes())
-        if not re.fullmatch("[0-9a-f]{64}", note["key"]):
+        if note[DIGEST] != digest_of(note) or not re.fullmatch("[0-9a-f]{64}", note["key"]):
             return None, ""
         folder = assets.cache_dir() / "tokens" / note["key"]
         said = store.Said(**{f.name: note[f.name] for f in fields(store.Said)})
@@ -212,7 +214,7 @@ def _make(
         _encode(split, tokenizer, temporary, manifest, report)
         shutil.rmtree(temporary / "text")
         store.write_json(temporary / "tokenizer.json", tokenizer.stored())
-        store.write_json(temporary / store.MANIFEST, manifest)
+        store.write_json(temporary / store.MANIFEST, sealed(manifest))
         store.commit(temporary, tokens / key)
     stored, damage = store.check(tokens / key)
     if stored is None:
@@ -221,15 +223,16 @@ def _make(
     if only_val := stored["characters_only_in_val"]:
         warnings.append(f"{only_val} characters occur only in the validation part, so they cannot be learnt")
     said = store.Said(source.names, notes, warnings, collected.cleaning, list(source.parts))
-    store.write_whole(_note_path(recipe), json.dumps({"key": key, **asdict(said)}).encode())
+    make_directories(_note_path(recipe).parent)
+    write(_note_path(recipe), json.dumps(sealed({"key": key, **asdict(said)})).encode())
     return store.load(tokens / key, stored, tokenizer, said)
 
 
 def _remove_litter(cache: Path) -> None:
     """What processes have left that were killed while they wrote a single file; folders are the store's business."""
-    for folder in (cache / "recipes", cache / "texts", *cache.glob("tokens/*")):
+    for folder in (cache / "recipes", cache / "texts", cache / "downloads", *cache.glob("tokens/*")):
         with contextlib.suppress(OSError):  # a folder of another process may be gone by now
-            store.remove_stale(list(folder.glob(".*.tmp")))
+            store.remove_stale(list(folder.glob(LITTER)))
 
 
 def _learnt(split: Split, report: Progress) -> Iterator[str]:

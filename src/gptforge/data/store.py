@@ -18,11 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from gptforge.durable import LITTER, sync_directory, write
+from gptforge.jsonfile import DIGEST, digest_of
 from gptforge.tokenizers.base import Tokenizer, id_dtype
 
 MANIFEST = "dataset.json"
 SPLITS = ("train", "val")
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 KEY_VERSION = 1  # of the names of data sets, which runs keep: their data are known by them
 REHASH_BYTES = 200_000_000  # up to this size the content is checked at every use, beyond it only the size
 STALE_SECONDS = 24 * 3600
@@ -120,7 +122,7 @@ class SplitWriter:
         self._file.close()
         self.end()
         starts = np.stack([np.array(self._starts), np.array(self._files)]).astype("<i8").tobytes()
-        write_whole(self._starts_path, starts)
+        write(self._starts_path, starts)
         return {
             "documents": len(self._starts),
             "starts_sha256": hashlib.sha256(starts).hexdigest(),
@@ -145,10 +147,10 @@ def key_of(parts: Mapping[str, Any]) -> str:
 def temporary_folder(folder: Path) -> Iterator[Path]:
     """A new folder beside `folder`, to fill and `commit`, removed at the end; and those of dead processes removed."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    remove_stale(folder.parent.glob(".tmp-*"))
+    remove_stale(folder.parent.glob(LITTER))
     temporary = folder.parent / f".tmp-{folder.name}-{os.getpid()}-{os.urandom(4).hex()}"
-    temporary.mkdir()
     try:
+        temporary.mkdir()  # in here, for a signal may come before it returns
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -164,26 +166,12 @@ def remove_stale(litter: Iterable[Path]) -> None:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file and sync it."""
-    write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """All of the content or nothing, synced, whoever else writes the file at the same time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def commit(temporary: Path, folder: Path) -> None:
     """Rename a finished folder to its name. What another process put there meanwhile stays, if it is whole."""
-    _sync_folder(temporary)
+    sync_directory(temporary)
     try:
         temporary.rename(folder)
     except OSError:
@@ -195,7 +183,7 @@ def commit(temporary: Path, folder: Path) -> None:
             folder.rename(trash)
             temporary.rename(folder)
             shutil.rmtree(trash, ignore_errors=True)
-    _sync_folder(folder.parent)
+    sync_directory(folder.parent)
 
 
 def check(folder: Path) -> tuple[dict[str, Any] | None, str]:
@@ -204,10 +192,12 @@ def check(folder: Path) -> tuple[dict[str, Any] | None, str]:
         return None, ""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-        if manifest["dtype"] not in ("<u2", "<u4"):
-            return None, f"{MANIFEST} has numbers of the kind {manifest['dtype']!r:.20}"
         if manifest["schema_version"] != SCHEMA_VERSION or manifest["key"] != folder.name:
             return None, f"{MANIFEST} belongs to another data set"
+        if manifest[DIGEST] != digest_of(manifest):
+            return None, f"the content of {MANIFEST} is not what was written"
+        if manifest["dtype"] not in ("<u2", "<u4"):
+            return None, f"{MANIFEST} has numbers of the kind {manifest['dtype']!r:.20}"
         itemsize = np.dtype(manifest["dtype"]).itemsize
         sizes = {split: int(manifest["splits"][split]["tokens"]) * itemsize for split in SPLITS}
         for split, size in sizes.items():
@@ -251,13 +241,3 @@ def _age(path: Path) -> float:
         return time.time() - max(one.stat().st_mtime for one in (path, *inside))
     except OSError:
         return 0.0
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return  # elsewhere a folder cannot be opened, and a rename is durable by itself
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gptforge.data.store import write_json, write_whole
+from gptforge.data.store import write_json
+from gptforge.durable import make_directories, write_text
 from gptforge.errors import ResourceError, from_os_error
 from gptforge.report.data_page import data_page
 
@@ -13,8 +14,9 @@ def write(found: Mapping[str, Any], paths: Iterable[Path]) -> None:
     """Write a data report to files, .html as a page, others as JSON. Raises ResourceError where that cannot be."""
     for path in paths:
         try:
+            make_directories(path.parent)
             if path.suffix.lower() == ".html":
-                write_whole(path, data_page(found).encode())
+                write_text(path, data_page(found))
             else:
                 write_json(path, found)
         except OSError as e:

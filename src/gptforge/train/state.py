@@ -186,7 +186,7 @@ def unpack(
             restore_python_rng([held["rng"], *others][rank])
             restore_torch_rng(of_rank(read_tensors(path / "rng.safetensors"), rank))
         return state, dict(held["fingerprint"])
-    except (LookupError, TypeError, ValueError, RuntimeError) as e:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as e:
         raise CheckpointError(f"the training state does not fit: {e}", where=str(path)) from None
 
 
