@@ -33,6 +33,7 @@ from faults import (
     source,
     stops,
     together,
+    worlds,
 )  # fmt: skip
 from faults.suite import FIRST_SEED, Fault, Verdict, run, say
 
@@ -40,7 +41,7 @@ from faults.suite import FIRST_SEED, Fault, Verdict, run, say
 def all_faults() -> list[Fault]:
     """Every fault there is, in the order in which they are run."""
     modules = (
-        kills, stops, changes, damage, disk, lives, together,
+        kills, worlds, stops, changes, damage, disk, lives, together,
         inputs, numbers, configs, source, security, fuzz, leaks, offline,
     )  # fmt: skip
     return [fault for module in modules for fault in module.FAULTS]

@@ -24,7 +24,9 @@ CALLS = {
     "yaml.unsafe_load", "yaml.unsafe_load_all", "hydra.utils.instantiate", "hydra.utils.call",
     "hydra.utils.get_method", "hydra.utils.get_class", "hydra.utils.get_object", "os.system", "os.popen",
     "tempfile.mktemp", "shutil.unpack_archive", "tarfile.open", "importlib.import_module", "runpy.run_path",
-    "runpy.run_module", "numpy.lib.format.read_array", "subprocess.getoutput", "subprocess.getstatusoutput",
+    "torch.distributed.broadcast_object_list", "torch.distributed.gather_object", "torch.distributed.recv_object_list",
+    "torch.distributed.all_gather_object", "torch.distributed.scatter_object_list", "runpy.run_module",
+    "numpy.lib.format.read_array", "subprocess.getoutput", "subprocess.getstatusoutput",
 }  # fmt: skip
 METHODS = {"extractall", "load_module", "exec_module"}  # of whatever object
 SWITCHES = {"allow_pickle": True, "shell": True, "trust_remote_code": True, "weights_only": False}
@@ -33,7 +35,8 @@ ALLOWED = {
     ("gptforge/compose.py", "yaml.load"): "with a loader that makes nothing but texts, numbers, lists and tables",
     ("gptforge/cli.py", "importlib.import_module"): "a command's module, its name out of the table of commands",
     ("gptforge/tokenizers/bpe.py", "importlib.import_module"): "a package by its name, which stands there",
-    ("gptforge/data/clean/workers.py", "pickle"): "through pipes between processes that gptforge started itself",
+    ("gptforge/dist.py", "torch.distributed.broadcast_object_list"): "between the processes of one run, which are one",
+    ("gptforge/dist.py", "torch.distributed.gather_object"): "between the processes of one run, which are one",
 }
 
 
@@ -124,6 +127,7 @@ PLANTED: Mapping[str, str] = {
     "import hydra\nhydra.utils.instantiate(cfg)": "hydra.utils.instantiate",
     "import subprocess\nsubprocess.run('ls', shell=True)": "shell=True",
     "import os\nos.system('ls')": "os.system",
+    "import torch.distributed as c10d\nc10d.gather_object(a, b)": "torch.distributed.gather_object",
     "import tempfile\ntempfile.mktemp()": "tempfile.mktemp",
     "import zipfile\nzipfile.ZipFile(p).extractall()": "extractall",
     "import importlib\nimportlib.import_module(name)": "importlib.import_module",

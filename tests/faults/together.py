@@ -92,7 +92,8 @@ def assert_no_litter_in_time(words: list[str], what: str) -> None:
     code, said = done(*words, environment=cache("together"))
     assert code == 0, said
     litter = list(Path("together").rglob(".*"))
-    assert not litter, f"{what}: left behind are {litter}"
+    held = {str(path): sorted(map(str, path.rglob("*"))) for path in litter}
+    assert not litter, f"{what}: left behind are {held}"
 
 
 # X1: many starts -----------------------------------------------------------------------------------------------

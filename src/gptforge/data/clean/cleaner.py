@@ -35,10 +35,11 @@ class Outcome:
 
 
 class Cleaner:
-    """Applies the rules to one document after another. Has no state: it can be sent to other processes."""
+    """Applies the rules to one document after another. Has no state: another one with the same config is the same."""
 
     def __init__(self, cfg: CleanConfig) -> None:
         """Raises ConfigError when the config needs a package that is missing, or names an unknown language or kind."""
+        self.config = cfg
         self._steps = list(_steps(cfg))
         if cfg.unicode == "fix":
             rules.mender()

@@ -1,22 +1,26 @@
 """The rules for single documents in several processes at once, with the results in the order of the documents.
 
-Processes of their own, started as a module with pipes: nothing of the caller's program is imported in them again. They
-end when the pipe to them is closed, also when the caller is killed. Knows documents and a cleaner.
+Processes of their own, started as a module with pipes that carry JSON: nothing of the caller's program is imported in
+them again. They end when the pipe to them is closed, also when the caller is killed. Knows documents and a cleaner.
 """
 
 import contextlib
+import json
 import os
-import pickle
 import signal
 import struct
 import subprocess
 import sys
+import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, astuple
 from typing import IO, Any, TypeVar
 
 from gptforge.config.clean import CleanConfig
+from gptforge.config.schema import build
 from gptforge.data.clean.cleaner import Cleaner, Outcome
+from gptforge.data.clean.events import Event, Sample
 from gptforge.errors import ResourceError
 
 K = TypeVar("K")
@@ -82,7 +86,7 @@ class _Worker:
     def __enter__(self) -> "_Worker":
         command = [sys.executable, "-m", "gptforge.data.clean.workers"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._write(self._cleaner)
+        self._write(asdict(self._cleaner.config))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -99,9 +103,9 @@ class _Worker:
         found = _read(self._stream(self._process.stdout))
         if found is None:
             raise self._died()
-        if isinstance(found, BaseException):
-            raise found
-        return found
+        if isinstance(found, str):
+            raise RuntimeError(f"cleaning failed in a process of its own:\n{found}")
+        return [_outcome(*one) for one in found]
 
     def _write(self, content: object) -> None:
         try:
@@ -121,8 +125,17 @@ class _Worker:
         return stream
 
 
+def _outcome(text: str | None, events: list[list[Any]]) -> Outcome:
+    """What `astuple` and JSON made of one, as it was."""
+    made = (
+        Event(name, done, amount, tuple(Sample(*s) for s in samples), why)
+        for name, done, amount, samples, why in events
+    )
+    return Outcome(text, tuple(made))
+
+
 def _write(stream: IO[bytes], content: object) -> None:
-    data = pickle.dumps(content, pickle.HIGHEST_PROTOCOL)
+    data = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
     stream.write(_LENGTH.pack(len(data)))
     stream.write(data)
     stream.flush()
@@ -134,18 +147,18 @@ def _read(stream: IO[bytes]) -> Any:
     if len(head) < _LENGTH.size:
         return None
     data = stream.read(_LENGTH.unpack(head)[0])
-    return pickle.loads(data)  # from a process of ours, of the same program
+    return json.loads(data.decode("utf-8", "surrogatepass"))
 
 
 def _serve() -> None:
     """The life of a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller, who closes the pipe
-    cleaner = _read(sys.stdin.buffer)
+    cleaner = Cleaner(build(CleanConfig, _read(sys.stdin.buffer)))
     while (texts := _read(sys.stdin.buffer)) is not None:
         try:
-            answer: Any = [cleaner.apply(text) for text in texts]
-        except Exception as e:
-            answer = e
+            answer: Any = [astuple(cleaner.apply(text)) for text in texts]
+        except Exception:
+            answer = traceback.format_exc()
         _write(sys.stdout.buffer, answer)
 
 
