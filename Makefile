@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
 HARNESS := $(VENV)/.harness
@@ -13,17 +14,18 @@ DATA ?=
 EXPERIMENT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env train test test-all faults faults-full faults-mutants test-harness check format docs bench bench-data bench-quality clean
+.PHONY: help env train test test-all faults faults-full faults-mutants test-harness check format docs lock bench bench-data bench-quality clean
 
 help: ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
 env: $(READY) ## install gptforge and its tools into .venv
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; ok = (3, 11) <= v < (3, 14); sys.exit(0 if ok else "gptforge needs Python 3.11 to 3.13, this is %d.%d; use: make PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --no-deps --require-hashes --requirement requirements.lock
+	$(PIP) --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	@touch $@
 
 train: $(READY) ## train the small model on Shakespeare, then write a text with it
@@ -60,6 +62,13 @@ format: $(READY) ## format the code
 docs: $(READY) ## write docs/config.md and the references in docs/walk.md anew
 	$(BIN)/python docs/build.py
 
+# Not torch, nor what CUDA needs: their builds differ by machine. The first time without hashes, for the names of those
+LOCKED = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile pyproject.toml --extra dev --constraint constraints.txt --universal --python-version 3.11 --quiet
+lock: $(READY) ## write requirements.lock anew: the hashes of all packages but torch
+	$(PIP) --constraint constraints.txt uv
+	skip=$$($(LOCKED) | grep -oE '^(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==' | sed 's/==//; s/^/--no-emit-package=/'); \
+	$(LOCKED) --generate-hashes --no-annotate $$skip --output-file requirements.lock
+
 bench: $(PEERS) ## measure speed and memory against peers, about 30 minutes; leave the machine alone meanwhile
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py; done
 	$(BIN)/python benchmarks/report.py
@@ -69,11 +78,11 @@ bench-data: $(READY) ## measure tokenizers, cleaning and the search for personal
 	$(BIN)/python benchmarks/report.py
 
 $(PEERS): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(PIP) --constraint constraints.txt --editable '.[bench]'
 	@touch $@
 
 $(HARNESS): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[eval]'
+	$(PIP) --constraint constraints.txt --editable '.[eval]'
 	@touch $@
 
 bench-quality: $(READY) ## measure losses and the time to them, about an hour and a half: DATA=FILE [EXPERIMENT=NAME]

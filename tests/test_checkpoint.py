@@ -246,6 +246,8 @@ def test_rotation_spares_the_newest_and_the_best(run):
     for step in (10, 12, 14):
         checkpoint.commit(run, step, {"state.json": b"{}"})
     checkpoint.point(run, "best", 4)
+    checkpoint.rotate(run, 2, also=10)
+    assert run.steps() == [4, 10, 12, 14]
     checkpoint.rotate(run, 2)
     assert run.steps() == [4, 12, 14]
     assert [p.name for p in run.checkpoints.iterdir() if p.name.startswith(".")] == []

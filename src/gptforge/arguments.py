@@ -271,7 +271,8 @@ def group_override(group: str, value: str, grammar: Grammar, line: Line) -> Iter
     whole = value in options or os.path.lexists(value) or (is_path(value) and not line.multirun)
     names = [value] if whole else [name.strip() for name in value.split(",")]
     if len(names) > 1 and not line.multirun:
-        yield Problem(group, f"{group}={value} has several values", f"-m {group}={value} runs one job for each")
+        fix = f"-m {group}={value} runs one job for each" if grammar.command == "train" else ""
+        yield Problem(group, f"{group}={value} has several values", fix)
         return
     paths = [name for name in names if group == "data" and name not in options and is_path(name)]
     if not paths:

@@ -68,9 +68,9 @@ def point(run: Run, name: str, step: int) -> None:
         raise from_os_error(e, f"the pointer to the {name} checkpoint cannot be written") from e
 
 
-def rotate(run: Run, keep: int) -> None:
-    """Removes all but the newest `keep` checkpoints and the best one."""
-    spared = {*run.steps()[-keep:], run.pointer("best")}
+def rotate(run: Run, keep: int, also: int | None = None) -> None:
+    """Removes all but the newest `keep` checkpoints, the best one, and that of the step `also`."""
+    spared = {*run.steps()[-keep:], run.pointer("best"), also}
     for step in run.steps():
         if step not in spared:
             remove(run.checkpoint(step))
@@ -185,9 +185,9 @@ def first_sound(paths: list[Path]) -> tuple[Path, list[str]]:
     raise CheckpointError("no checkpoint is sound", where=warnings[-1], fix="train anew")
 
 
-def newest_sound(run: Run) -> Path | None:
-    """The newest checkpoint that verifies; None if there is none."""
-    for step in reversed(run.steps()):
+def newest_sound(run: Run, last: int) -> Path | None:
+    """The newest checkpoint up to step `last` that verifies; None if there is none."""
+    for step in reversed([step for step in run.steps() if step <= last]):
         with contextlib.suppress(CheckpointError):
             verify(run.checkpoint(step))
             return run.checkpoint(step)

@@ -4,6 +4,7 @@ Beside cli.py the only module that knows omegaconf. A saved config never passes 
 whole: `from_saved` reads JSON, and only the overrides typed on top are parsed with Hydra's grammar.
 """
 
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -164,11 +165,19 @@ def origin(choices: Mapping[str, str], dirs: list[Path], typed: set[str]) -> Any
         for folder in dirs:
             for option in (f"experiment/{choices.get('experiment')}", f"{group}/{choices.get(group)}"):
                 path = folder / f"{option}.yaml"
-                if path.is_file() and {key, rest} & set(flatten(read_yaml(path))):
+                if path.is_file() and any(f"{name}.".startswith((f"{key}.", f"{rest}.")) for name in _keys_of(path)):
                     return f"{key} in {folder.name}/{option}.yaml"
         return ""
 
     return where
+
+
+def _keys_of(path: Path) -> list[str]:
+    """The dotted names that an option's file sets, by themselves and in the section that its first line may name."""
+    with path.open(encoding="utf-8") as file:
+        header = re.match(r"#\s*@package\s+([\w.]+)", file.readline())
+    names = list(flatten(read_yaml(path)))
+    return [*names, *(f"{header[1]}.{name}" for name in names)] if header else names
 
 
 def explained(error: Exception, command: str, overrides: list[str]) -> Exception:

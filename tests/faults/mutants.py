@@ -85,6 +85,46 @@ MUTANTS = [
         "            if False:\n",
         (("X3", 4),),
     ),
+    Mutant(
+        "no-message",
+        "a write of a checkpoint that fails is a bug, not a message",
+        "checkpoint.py",
+        """        raise from_os_error(e, f"checkpoint step {step} cannot be written") from e\n""",
+        "        raise RuntimeError from e\n",
+        (("C2", 60), ("C3", 6)),
+    ),
+    Mutant(
+        "no-redaction",
+        "what is typed is kept as it was typed",
+        "runs.py",
+        "def redacted(word: str) -> str:\n",
+        "def redacted(word: str) -> str:\n    return word\n\n\ndef _redacted(word: str) -> str:\n",
+        (("S4", 12),),
+    ),
+    Mutant(
+        "telemetry",
+        "each command reports to a server first",
+        "cli.py",
+        "    words = sys.argv[1:]\n",
+        "    words = sys.argv[1:]\n    import socket\n\n    socket.create_connection(('192.0.2.1', 80), 1)\n",
+        (("S6", 1),),
+    ),
+    Mutant(
+        "wrong-exit",
+        "a config that cannot be ends with another exit code",
+        "errors.py",
+        '    kind = "config error"\n',
+        '    kind = "config error"\n    exit_code = 1\n',
+        (("F1", 40), ("F2", 8)),
+    ),
+    Mutant(
+        "no-limits",
+        "the state in a checkpoint is believed",
+        "train/state.py",
+        "        refuse_strange(cls, held)\n",
+        "",
+        (("S2", 51), ("S3", 240)),
+    ),
 ]
 
 

@@ -190,7 +190,7 @@ def strange_value(draw: random.Random) -> Typed:
         value = around.replace("{}", value).replace("{{", "{").replace("}}", "}")
     word = draw.choice([[f"{leaf.name}={value}"], [f"--{leaf.name}", value], [f"--{leaf.name}={value}"]])
     codes = (2, 4) if leaf.name == "resume" else (2, 3)  # what is no run; after a switch, what is no text
-    return Typed([command, *word], (leaf.name, repr(value)[1:40], "UTF-8"), codes=codes, valid=True)
+    return Typed([command, *word], (leaf.name, repr(value)[1:40].rstrip("'\""), "UTF-8"), codes=codes, valid=True)
 
 
 def nested(draw: random.Random) -> Typed:

@@ -85,7 +85,8 @@ class Keeper:
         files["tokenizer.json"] = checkpoint.json_bytes(self._parts.tokenizer.stored())
         checkpoint.commit(self._run, state.step, files)
         self.point(state)
-        checkpoint.rotate(self._run, self._cfg.checkpoint.keep)
+        goes_back = "rollback" in (self._cfg.train.on_spike, self._cfg.train.on_nonfinite)
+        checkpoint.rotate(self._run, self._cfg.checkpoint.keep, state.planned_step if goes_back else None)
 
     def point(self, state: TrainState) -> None:
         """Makes `latest` and `best` say what is so, also where a kill came between a checkpoint and its pointers."""

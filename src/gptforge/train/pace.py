@@ -1,9 +1,9 @@
-"""How far a run is: the share of its steps or of its time that is over, and of its warm-up.
+"""How far a run is: the share of its steps or of its time that is over, and of its warm-up; and what is due then.
 
 Knows the state and what was decided; clocks and processes are the loop's.
 """
 
-from gptforge.train.decisions import FORWARD, Decisions
+from gptforge.train.decisions import EVALUATION_SHARE, EVALUATIONS, FORWARD, Decisions
 from gptforge.train.state import TrainState
 
 WARMUP_SHARE = 0.1  # of a run of fixed time, the most that its warm-up takes
@@ -39,3 +39,23 @@ def warm(state: TrainState, decisions: Decisions) -> float:
     if share < 1:
         state.warmup_end = state.progress
     return share
+
+
+def eval_due(state: TrainState, decisions: Decisions, val_tokens: int) -> bool:
+    """Whether the model is to be evaluated after this step."""
+    every = decisions.eval_every.value
+    if state.progress >= 1.0:
+        return True
+    if every is not None:
+        return state.step % int(every) == 0
+    last, now = state.last_eval_progress, state.progress
+    affordable = (now - last) * EVALUATION_SHARE >= eval_cost(state, val_tokens)
+    return int(now * EVALUATIONS) > int(last * EVALUATIONS) and affordable
+
+
+def save_due(state: TrainState, decisions: Decisions) -> bool:
+    """Whether the run is to be saved after this step, which has been evaluated if that was due."""
+    every = decisions.checkpoint_every.value
+    if state.progress >= 1.0 or state.best_step == state.step:
+        return True
+    return state.step % int(every) == 0 if every is not None else state.last_eval_step == state.step

@@ -54,6 +54,7 @@ class TrainState:
     evals_since_best: int = 0
     last_eval_step: int = 0
     overfit_said: bool = False
+    planned_step: int = 0  # of the last checkpoint that was due; stops make others
     metrics_bytes: int = 0  # length of metrics.jsonl
     watch: Watch = field(default_factory=Watch)
 

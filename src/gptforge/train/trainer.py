@@ -32,7 +32,7 @@ from gptforge.signals import StopSignals
 from gptforge.train import pace, plan
 from gptforge.train.clock import Clock, StopLimit
 from gptforge.train.context import pieces_at
-from gptforge.train.decisions import EVALUATION_SHARE, EVALUATIONS, uncompiled
+from gptforge.train.decisions import uncompiled
 from gptforge.train.eager import or_eager
 from gptforge.train.evaluation import Evaluator, Interrupted
 from gptforge.train.keeper import Keeper
@@ -126,18 +126,26 @@ class Trainer:
         self.parts.model.train()
         self._clock = Clock(self.state.seconds, self.state.tokens)
         limit = StopLimit(self.cfg.train.stop_after, self.state.step)
-        if self.state.step and self._eval_due() and self.state.last_eval_step != self.state.step:
-            self._evaluate()  # the run was stopped in the middle of it
-            self.keeper.point(self.state)
+        self._make_up()
         while not self._over():
             self._stop_if(limit.reached(self.state.step))
             if (stats := self.step()) is None:
+                self._make_up()
                 continue
             self._log(stats)
             if self._eval_due():
                 self._evaluate()
-            if self._save_due():
+            if pace.save_due(self.state, self.decisions):
+                self.state.planned_step = self.state.step
                 self.save()
+
+    def _make_up(self) -> None:
+        """Evaluates after a step that was saved before its evaluation was over, because the run was stopped."""
+        if self.state.step and self._eval_due() and self.state.last_eval_step != self.state.step:
+            self._evaluate()
+            self.keeper.point(self.state)
+        if self.state.step and pace.save_due(self.state, self.decisions):
+            self.state.planned_step = self.state.step
 
     def _over(self) -> bool:
         """Whether the run has reached its length, or ends early for want of progress."""
@@ -233,8 +241,9 @@ class Trainer:
         return False
 
     def _go_back(self) -> None:
-        """Takes up the newest sound checkpoint; without one the run stays where it is."""
-        path = self.dist.first(lambda: newest_sound(self.run))
+        """Takes up the newest sound checkpoint that was due, whatever stops have saved since; if there is one."""
+        planned = self.state.planned_step
+        path = self.dist.first(lambda: newest_sound(self.run, planned))
         if path is None:
             return
         before, watch, seconds = self.state.step, self.state.watch, self._clock.seconds()
@@ -279,24 +288,7 @@ class Trainer:
         )
 
     def _eval_due(self) -> bool:
-        every = self.decisions.eval_every.value
-        if self.state.progress >= 1.0:
-            return True
-        if every is not None:
-            return self.state.step % int(every) == 0
-        last, now = self.state.last_eval_progress, self.state.progress
-        cost = pace.eval_cost(self.state, len(self.parts.dataset.val))
-        return int(now * EVALUATIONS) > int(last * EVALUATIONS) and (now - last) * EVALUATION_SHARE >= cost
-
-    def _save_due(self) -> bool:
-        every = self.decisions.checkpoint_every.value
-        if self.state.progress >= 1.0:
-            return True
-        if self.state.best_step == self.state.step:
-            return True
-        if every is not None:
-            return self.state.step % int(every) == 0
-        return self.state.last_eval_step == self.state.step
+        return pace.eval_due(self.state, self.decisions, len(self.parts.dataset.val))
 
     def _evaluate(self) -> None:
         """Losses, a sample, and what follows from them."""
