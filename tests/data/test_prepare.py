@@ -208,9 +208,10 @@ def test_what_dead_processes_left_is_removed_in_time(own_cache, tmp_path):
     for name, age in (("old", 2 * 24 * 3600), ("new", 60)):
         folder = own_cache / "tokens" / f".tmp-{name}"
         folder.mkdir(parents=True)
-        (folder / "train.bin").write_bytes(b"x")
         then = folder.stat().st_mtime - age
-        os.utime(folder / "train.bin", (then, then))
+        for file in ("train.bin", ".tmp-train.starts-1-ab"):
+            (folder / file).write_bytes(b"x")
+            os.utime(folder / file, (then, then))
         os.utime(folder, (then, then))
     prepare(text_file(tmp_path, "words " * 50), TokenizerConfig())
     assert [p.name for p in tokens_folders(own_cache) if p.name.startswith(".tmp")] == [".tmp-new"]

@@ -230,7 +230,8 @@ def _make(
 
 def _remove_litter(cache: Path) -> None:
     """What processes have left that were killed while they wrote a single file; folders are the store's business."""
-    for folder in (cache / "recipes", cache / "texts", cache / "downloads", *cache.glob("tokens/*")):
+    # Not in unfinished folders, which would be younger for it, and stay
+    for folder in (cache / "recipes", cache / "texts", cache / "downloads", *cache.glob("tokens/[!.]*")):
         with contextlib.suppress(OSError):  # a folder of another process may be gone by now
             store.remove_stale(list(folder.glob(LITTER)))
 
