@@ -148,4 +148,4 @@ def signed(held: Any) -> bytes:
     return checkpoint.json_bytes(sealed(held))
 
 
-FAULTS = [Fault("S3", "a file changed at random is read or refused, never a bug", survived, 120, 3000, prepared)]
+FAULTS = [Fault("S3", "a file changed at random is read or refused, never a bug", survived, 120, 2000, prepared)]

@@ -95,11 +95,11 @@ MUTANTS = [
     ),
     Mutant(
         "no-redaction",
-        "what is typed is kept as it was typed",
-        "runs.py",
-        "def redacted(word: str) -> str:\n",
-        "def redacted(word: str) -> str:\n    return word\n\n\ndef _redacted(word: str) -> str:\n",
-        (("S4", 12),),
+        "the password of an address is told as it was typed",
+        "errors.py",
+        "def without_passwords(text: str) -> str:\n",
+        "def without_passwords(text: str) -> str:\n    return text\n\n\ndef _without(text: str) -> str:\n",
+        (("S4", 24),),
     ),
     Mutant(
         "telemetry",
