@@ -23,7 +23,20 @@ LAYERS = {
     "commands": {"commands"},
     "procedures": {"train", "sampling", "evals", "interop", "serve", "report"},
     "services": {
-        *("checkpoint", "parallel", "launch", "runtime", "compiling", "native", "logs", "doctor", "sweep", "notices")
+        *(
+            "history",
+            "conditions",
+            "checkpoint",
+            "parallel",
+            "launch",
+            "runtime",
+            "compiling",
+            "native",
+            "logs",
+            "doctor",
+            "sweep",
+            "notices",
+        )
     },
     "parts": {"model", "data", "tokenizers", "optim"},
     "ground": {
@@ -36,6 +49,7 @@ ALLOWED_SIDEWAYS = {("train", "evals"), ("train", "sampling"), ("evals", "sampli
 HYDRA = {"gptforge.cli", "gptforge.compose"}
 TORCH_FREE = {
     *("cli", "config", "runs", "errors", "assets", "completion", "signals", "usage", "sweep", "notices", "locks"),
+    *("history", "conditions"),
     *("durable", "jsonfile"),
 }
 

@@ -26,6 +26,22 @@ def try_lock(handle: Any) -> bool:
     return True
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process has the lock of a file. It is asked for by name of a reader, and given back at once."""
+    try:
+        with path.open("rb") as handle:
+            if os.name == "nt":
+                return not try_lock(handle)
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 @contextlib.contextmanager
 def waited_for(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Holds the lock of a file, which is made if need be; `on_wait` is called each time it is not free yet."""

@@ -38,6 +38,7 @@ COMMANDS = {
     "eval": Command("how well a model predicts a text, beside simple baselines", positionals=("ckpt",)),
     "info": Command("what a config means: parameters, FLOPs, memory, without training"),
     "tokenizer report": Command("how a tokenizer cuts a text, and how well", positionals=("ckpt",)),
+    "runs": Command("the runs there are, and how they went", positionals=("path",)),
     "doctor": Command("what this machine has, and what is missing"),
     "completion": Command("print the completion script for bash, zsh or fish"),
 }

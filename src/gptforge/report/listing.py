@@ -1,0 +1,67 @@
+"""The runs of a folder as a table: which of them, in which order, and what a row says."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from gptforge.config import RunsConfig
+from gptforge.config.schema import flatten
+from gptforge.config.units import shown_seconds
+from gptforge.errors import CheckpointError
+from gptforge.history import COLUMNS, Entry
+from gptforge.jsonfile import read_json
+from gptforge.logs.screen import Screen
+from gptforge.runs import CLAIM
+
+SHOWN = ("run", "status", "step", "best val_loss", "bits/byte", "time", "model", "data", "began")
+
+
+def value(entry: Entry, name: str, root: Path) -> Any:
+    """A column of a run, or a key of its config; None for what is not known."""
+    if name in COLUMNS:
+        return getattr(entry, name)
+    try:
+        return flatten(read_json(root / entry.name / CLAIM, "the config")["config"]).get(name)
+    except (CheckpointError, LookupError, AttributeError):
+        return None
+
+
+def ordered(found: list[Entry], by: str, root: Path, descending: bool) -> list[Entry]:
+    """The runs by a column or key; numbers before texts, and at the end those of which it is not known."""
+    values = {one.name: value(one, by, root) for one in found}
+    known = [one for one in found if values[one.name] is not None]
+
+    def place(one: Entry) -> tuple[bool, float, str]:
+        it = values[one.name]
+        is_number = isinstance(it, int | float)
+        return not is_number, it if is_number else 0.0, "" if is_number else str(it)
+
+    return sorted(known, key=place, reverse=descending) + [one for one in found if values[one.name] is None]
+
+
+def show(screen: Screen, found: list[Entry], matching: int, n: int, cfg: RunsConfig) -> None:
+    """The table, and how many more there are."""
+    rows = [SHOWN, *(cells(one) for one in found)]
+    widths = [max(len(screen.clean(row[i])) for row in rows) for i in range(len(SHOWN))]
+    for row in rows:
+        line = "  ".join(screen.clean(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
+        screen.line(line.rstrip())
+    for one in found:
+        if one.note:
+            screen.line(f"{screen.clean(one.name)} {one.status}: {screen.clean(one.note.splitlines()[0])}")
+    if more := matching - len(found):
+        screen.line(f"and {more:,} more: limit=null shows all, sort=val_bpb the best first, filter=status=done some")
+    elif not n:
+        screen.line(f"there is no run in {cfg.path}: gptforge train makes one")
+    elif not matching:
+        screen.line(f"none of the {n:,} runs in {cfg.path} is so: filter={cfg.filter}")
+
+
+def cells(one: Entry) -> tuple[str, ...]:
+    """A run as a row of texts."""
+    step = "-" if one.step is None else f"{one.step}/{one.steps}" if one.steps else str(one.step)
+    loss, bits = (f"{v:.4f}" if v is not None else "-" for v in (one.best_val_loss or one.val_loss, one.val_bpb))
+    took = shown_seconds(one.seconds) if one.seconds is not None else "-"
+    began = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.began))
+    name = f"{one.name} [{', '.join(one.tags)}]" if one.tags else one.name
+    return name, one.status, step, loss, bits, took, one.model or "-", one.data or "-", began
