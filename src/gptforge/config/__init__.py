@@ -155,5 +155,6 @@ __all__ = [
     "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "CleanConfig", "DataConfig", "DoctorConfig",
     "EvalConfig", "EvalDataConfig", "EvalTextConfig", "InfoConfig", "LogConfig", "LoopConfig", "ModelConfig",
     "OptimizerConfig", "ParallelConfig", "PrepareConfig", "RunsConfig", "RuntimeConfig", "SampleConfig",
-    "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "TokenizerConfig", "TokenizerReportConfig", "TrainConfig",
+    "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "TokenizerConfig", "TokenizerReportConfig",
+    "TrainConfig",
 ]  # fmt: skip
