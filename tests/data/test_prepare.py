@@ -118,6 +118,16 @@ def test_damaged_tokens_are_built_again(own_cache, tmp_path, damage):
     assert tokens_folders(own_cache) == [folder]
 
 
+def test_tokens_of_an_earlier_version_are_made_anew_without_a_warning(own_cache, tmp_path):
+    cfg = text_file(tmp_path, "a text to learn " * 50)
+    now = prepare(cfg, TokenizerConfig()).manifest
+    (folder,) = tokens_folders(own_cache)
+    (folder / "dataset.json").write_text(json.dumps(now | {"schema_version": 1}))
+    again = prepare(cfg, TokenizerConfig())
+    assert again.warnings == [] and again.manifest == now
+    assert json.loads((folder / "dataset.json").read_bytes()) == now
+
+
 @pytest.mark.parametrize("key", ["../../x", "a\0b", 7, None, "/etc", "A" * 64])
 def test_a_recipe_that_leads_elsewhere_is_none(own_cache, tmp_path, key):
     cfg = text_file(tmp_path, "a text to learn " * 50)

@@ -39,7 +39,8 @@ def prepared() -> ground.Ground:
     foreign = tokenizers.Tokenizer(models.BPE())
     foreign.pre_tokenizer = pre_tokenizers.ByteLevel()  # type: ignore[assignment]
     foreign.decoder = decoders.ByteLevel()  # type: ignore[assignment]
-    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())  # type: ignore[call-arg]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)  # type: ignore[call-arg]
     foreign.train_from_iterator([Path("text.txt").read_text()], trainer)
     foreign.save(str(made.place / FOREIGN))
     return made
@@ -91,7 +92,9 @@ def changed(draw: random.Random, held: Any, written: Callable[[Any], bytes] | No
     """The bytes of a JSON value after a few changes, and which."""
     made = []
     for _ in range(draw.randint(1, 3)):
-        node, key = draw.choice(list(places(held)))
+        if not (there := list(places(held))):
+            break  # the change before has left nothing
+        node, key = draw.choice(there)
         made.append(f"{key!r:.40}: {turned(draw, node, key)}")
     content = (written or dumped)(held)
     if draw.random() < 0.2:

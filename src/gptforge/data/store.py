@@ -187,11 +187,13 @@ def commit(temporary: Path, folder: Path) -> None:
 
 
 def check(folder: Path) -> tuple[dict[str, Any] | None, str]:
-    """The manifest of a whole data set; or None and what is wrong with it, nothing when there is none."""
+    """The manifest of a whole data set; or None and what is wrong with it, nothing when there is none to be used."""
     if not folder.is_dir():
         return None, ""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
+        if manifest["schema_version"] in range(1, SCHEMA_VERSION):
+            return None, ""  # of an earlier gptforge: made anew, and nothing to warn of
         if manifest["schema_version"] != SCHEMA_VERSION or manifest["key"] != folder.name:
             return None, f"{MANIFEST} belongs to another data set"
         if manifest[DIGEST] != digest_of(manifest):

@@ -24,6 +24,7 @@ from gptforge.checkpoint import json_bytes, load_weights
 from gptforge.errors import CheckpointError
 from gptforge.jsonfile import read_json
 from gptforge.optim import Together, WeightAverage, each
+from gptforge.optim.muon import Muon
 from gptforge.tensors import read_tensors, tensor_bytes
 from gptforge.train.watch import Watch
 
@@ -121,6 +122,7 @@ def _fits(value: Any, kinds: Sequence[Any]) -> bool:
     return type(value) in kinds and 0 <= value < 2**63
 
 
+MOMENTS = {torch.optim.AdamW: {"step", "exp_avg", "exp_avg_sq"}, Muon: {"momentum_buffer"}}  # of each parameter
 UNAVERAGED = "unaveraged.safetensors"  # the weights that are trained, where model.safetensors holds their average
 
 
@@ -232,8 +234,13 @@ def restore_optimizer(model: nn.Module, optimizer: Optimizer | Together, tensors
         state: dict[int, dict[str, Tensor]] = {}
         for group, numbered in zip(one.param_groups, groups, strict=True):
             for parameter, number in zip(group["params"], numbered["params"], strict=True):
-                if names[parameter] in held:
-                    state[number] = held[names[parameter]]
+                if (found := held.get(names[parameter])) is not None:
+                    if found.keys() != MOMENTS.get(type(one), found.keys()):
+                        what = f"the optimizer state of {names[parameter]} has {', '.join(sorted(found)):.100}"
+                        raise CheckpointError(
+                            f"{what}, {type(one).__name__} needs {', '.join(sorted(MOMENTS[type(one)]))}"
+                        )
+                    state[number] = found
         one.load_state_dict({"state": state, "param_groups": groups})
 
 

@@ -140,7 +140,7 @@ class Trainer:
                 self.save()
 
     def _make_up(self) -> None:
-        """Evaluates after a step that was saved before its evaluation was over, because the run was stopped."""
+        """Evaluates after a step that a stop saved in the middle of its evaluation, and counts that save as due."""
         if self.state.step and self._eval_due() and self.state.last_eval_step != self.state.step:
             self._evaluate()
             self.keeper.point(self.state)
