@@ -11,6 +11,7 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gptforge.config import SweepConfig
 from gptforge.config.schema import Leaf, Problem, allows_none, config_error, leaves, nearest, shown, unknown_key
 from gptforge.errors import DataError, UserError
 
@@ -26,6 +27,8 @@ HYDRA_FLAGS: dict[str, tuple[str, ...] | None] = {
 RUN_DIR, SWEEP_DIR = "hydra.run.dir", "hydra.sweep.dir"
 HYDRA_KEYS = ("hydra.sweeper.params",)  # what else of Hydra's own config can be set; batches mean nothing here
 TEXT_SUFFIXES = (".txt", ".md", ".text", ".jsonl", ".csv", ".tsv", ".parquet", ".html", ".gz", ".zst")
+SWEEP_KEYS = {leaf.name: leaf for leaf in leaves(SweepConfig)}  # known beside those of train, with -m
+LAUNCHER = "hydra.launcher."  # what they may be written with
 SAVED = "config"  # a key of the command line that is no part of any config
 
 
@@ -38,6 +41,7 @@ class Line:
     config_dirs: list[Path] = field(default_factory=list)  # folders of the user's options
     typed: list[str] = field(default_factory=list)
     free: dict[str, str] = field(default_factory=dict)  # free texts by key, as typed
+    sweep: dict[str, str] = field(default_factory=dict)  # keys of SweepConfig
     help: bool = False
 
     @property
@@ -59,11 +63,18 @@ class Grammar:
     groups: dict[str, list[str]]
     positionals: tuple[str, ...] = ()
 
+    @property
+    def sweeps(self) -> bool:
+        """Whether there is -m."""
+        return self.command == "train"
+
     def leaf(self, name: str) -> Leaf | Problem:
         """The leaf of a dotted or a bare name."""
         known = {leaf.name: leaf for leaf in leaves(self.schema)}
         if name in known:
             return known[name]
+        if self.sweeps and name.removeprefix(LAUNCHER) in SWEEP_KEYS:
+            return SWEEP_KEYS[name.removeprefix(LAUNCHER)]
         same = [leaf for leaf in known.values() if leaf.name.rpartition(".")[2] == name]
         if len(same) == 1:
             return same[0]
@@ -77,7 +88,11 @@ class Grammar:
 
     def unknown(self, name: str) -> Problem:
         """The problem of a name that is neither key nor group, with the one that was probably meant."""
-        near = nearest(name, [*self.groups, *(leaf.name for leaf in leaves(self.schema))], 1)
+        of_sweeps = list(SWEEP_KEYS) if self.sweeps else []
+        near = nearest(name, [*self.groups, *of_sweeps, *(leaf.name for leaf in leaves(self.schema))], 1)
+        if near and near[0] in of_sweeps:
+            default = shown(SWEEP_KEYS[near[0]].default)
+            return Problem(name, f"there is no key {shown(name)!r}", f"{near[0]}=… (default {default}), with -m")
         if near and near[0] in self.groups:
             return Problem(name, f"there is no key or group {shown(name)!r}", self.choice(near[0]))
         key = unknown_key(name, self.schema)
@@ -226,6 +241,8 @@ def override(name: str, value: str, grammar: Grammar, line: Line) -> Iterator[Pr
         yield Problem(name, f"'={shown(value)}' has no key", "key=value, such as train.steps=500")
     elif name in (SAVED, RUN_DIR, SWEEP_DIR):
         yield from _outside(name, value, line)
+    elif grammar.sweeps and name.removeprefix(LAUNCHER) in SWEEP_KEYS:
+        yield from _of_the_sweep(name.removeprefix(LAUNCHER), value, line)
     elif name.startswith(("hydra.", "hydra/")):
         if not name.startswith(HYDRA_KEYS):
             yield Problem(name, f"{name} cannot be set", f"{RUN_DIR}=PATH, or with -m {SWEEP_DIR}=PATH")
@@ -252,6 +269,15 @@ def _outside(name: str, value: str, line: Line) -> Iterator[Problem]:
         other = SWEEP_DIR if line.multirun else RUN_DIR
         yield Problem(name, f"{name} is used only {'without' if line.multirun else 'with'} -m", f"{other}={value}")
     line.free[name] = value
+
+
+def _of_the_sweep(name: str, value: str, line: Line) -> Iterator[Problem]:
+    """A key of SweepConfig, which is no part of a point's config."""
+    if not line.multirun:
+        yield Problem(name, f"{name} is of a sweep, which -m makes", f"gptforge train -m {name}={value} …")
+    if line.sweep.get(name, value) != value:
+        yield Problem(name, f"{name} is given twice, as {line.sweep[name]} and {value}", f"{name}={value}")
+    line.sweep[name] = value
 
 
 def _key_override(name: str, value: str, grammar: Grammar, line: Line) -> Iterator[Problem]:

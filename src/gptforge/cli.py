@@ -18,7 +18,7 @@ from typing import Any
 
 from gptforge import __version__, compose, usage
 from gptforge.arguments import HELP, RUN_DIR, SWEEP_DIR, Grammar, Line, config_dirs, parse, quoted, split_command
-from gptforge.config import SCHEMAS
+from gptforge.config import SCHEMAS, SweepConfig
 from gptforge.errors import (
     EXIT_BUG,
     EXIT_DONE,
@@ -30,9 +30,12 @@ from gptforge.errors import (
     from_os_error,
 )
 from gptforge.notices import say
-from gptforge.runs import Call, new_sweep_directory
-from gptforge.signals import NOT_BEGUN, end_at_once, turn_deaf
+from gptforge.runs import Call, find_sweep, new_sweep_directory
+from gptforge.signals import NOT_BEGUN, end_at_once, follow_parent, turn_deaf
 from gptforge.usage import COMMANDS
+
+MANY_POINTS = 100  # of a sweep, more than anybody types by hand
+ON_RESUME = ("n_jobs", "fail_fast", "retry", "yes")  # keys of SweepConfig that are not settled when a sweep begins
 
 
 def main() -> None:
@@ -41,6 +44,7 @@ def main() -> None:
     atexit.register(turn_deaf)  # the first to be registered is the last to be called
     if words[:1] == ["train"] and not {"-m", "--multirun"} & set(words):  # a sweep has a folder to clear away
         end_at_once(EXIT_STOPPED, NOT_BEGUN)
+    follow_parent()
     code = guarded(lambda: flushed(dispatch(words)))
     end_at_once(code)
     sys.exit(code)
@@ -112,10 +116,12 @@ def run(command: str, tokens: list[str]) -> int:
         raise UsageError(f"{command} has no -m", fix="gptforge train -m … runs one training for each combination")
     for path in compose.shadowed(dirs):
         say(f"gptforge: warning: {path} is not read, gptforge has an option of that name; rename it")
+    if line.multirun and "config" not in line.free:
+        return sweep(command, line, dirs)
     saved = compose.from_command_line(command, line, grammar)
     if saved is not None:
         return execute(command, saved.config, saved.call)
-    return sweep(command, line, dirs) if line.multirun else single(command, line, dirs)
+    return single(command, line, dirs)
 
 
 def execute(command: str, config: Any, call: Call) -> int:
@@ -152,30 +158,57 @@ def single(command: str, line: Line, dirs: list[Path]) -> int:
 
 
 def sweep(command: str, line: Line, dirs: list[Path]) -> int:
-    """The points of a sweep through hydra.main and our launcher, then their table."""
-    from gptforge.sweep import finish
+    """The points of a sweep through hydra.main and our launcher, then their table; or one that goes on."""
+    from gptforge import best
+    from gptforge.sweep.points import read
+    from gptforge.sweep.run import finish
 
+    typed = compose.sweep_keys(line)
+    if "resume" in line.free:
+        return go_on_with_sweep(line, typed)
     compose.check_readable(command, line.overrides)
     if "dry_run=true" in line.overrides:
         raise UsageError("dry_run=true shows one run, not a sweep", fix="leave out -m, or dry_run=true")
-    directory = new_sweep_directory(line.free.get(SWEEP_DIR))
-    try:
-        hydra_main(lambda _: None, command, line, dirs, f"{SWEEP_DIR}={quoted(directory.as_posix())}")
-    except BaseException:
-        with contextlib.suppress(OSError):
-            directory.rmdir()  # only if nothing is in it
-        raise
-    return finish(directory)
+    cfg = SweepConfig(**typed)
+    agree(cfg, cfg.trials if cfg.search == "random" else compose.points_of(line.overrides))
+    with new_sweep_directory(line.free.get(SWEEP_DIR)) as directory:
+        place = f"{SWEEP_DIR}={quoted(directory.as_posix())}"
+        hydra_main(lambda _: None, command, line, dirs, *compose.of_the_sweep(cfg), place)
+        return finish(read(directory), best.write)
 
 
-def hydra_main(task: Callable[[Any], None], command: str, line: Line, dirs: list[Path], directory: str) -> None:
-    """Calls hydra.main with a command line of ours; its errors become ours."""
+def go_on_with_sweep(line: Line, typed: dict[str, Any]) -> int:
+    """A sweep that was interrupted, or of which some points failed. What its points are was settled at its start."""
+    from gptforge import best
+    from gptforge.sweep.run import go_on
+
+    if other := [name for name in (*sorted(line.named), *typed) if name not in ("resume", *ON_RESUME)]:
+        what = f"{other[0]} cannot change: the points of a sweep are settled when it begins"
+        raise UsageError(what, fix=f"leave it out; what may be given is {', '.join(ON_RESUME)}")
+    return go_on(find_sweep(line.free["resume"]), typed, best.write)
+
+
+def agree(cfg: SweepConfig, n: int) -> None:
+    """Asks before a sweep of very many points, which may be a typing error. Raises UsageError if it is not wanted."""
+    if n <= MANY_POINTS or cfg.yes:
+        return
+    if sys.stdin is not None and sys.stdin.isatty() and sys.stderr is not None and sys.stderr.isatty():
+        say(f"this is a sweep of {n:,} points. Begin it? [y/N]")
+        if sys.stdin.readline().strip().lower() in ("y", "yes"):
+            return
+        raise UsageError("nothing was begun")
+    fixes = ["yes=true begins it", "search=random trials=20 draws some of them"]
+    raise UsageError(f"this is a sweep of {n:,} points", fix=fixes)
+
+
+def hydra_main(task: Callable[[Any], None], command: str, line: Line, dirs: list[Path], *more: str) -> None:
+    """Calls hydra.main with a command line of ours, and `more` overrides; its errors become ours."""
     import hydra
 
     compose.register_schemas()
     task.__module__ = f"gptforge.commands.{compose.file_name(command)}"  # Hydra names the job after it
     argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = ["gptforge", *line.flags, *compose.search_path(dirs), *line.overrides, directory]
+    sys.argv = ["gptforge", *line.flags, *compose.search_path(dirs), *line.overrides, *more]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting
     decorate = hydra.main(
         config_path=str(compose.conf_dir()),

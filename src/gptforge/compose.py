@@ -15,9 +15,9 @@ import yaml
 
 from gptforge import own_options
 from gptforge.arguments import RUN_DIR, SAVED, Grammar, Line, quoted
-from gptforge.config import SCHEMAS
+from gptforge.config import SCHEMAS, SweepConfig
 from gptforge.config.saved import load_config, read_saved, refuse_changes
-from gptforge.config.schema import Problem, build, config_error, flatten, leaves, to_dict
+from gptforge.config.schema import Problem, build, config_error, flatten, leaves, shown, to_dict
 from gptforge.errors import ConfigError, UsageError, looks_secret
 from gptforge.runs import Call, Run
 
@@ -210,6 +210,44 @@ def check_readable(command: str, overrides: list[str]) -> None:
         OverridesParser.create().parse_overrides(overrides)
     except Exception as e:
         raise explained(e, command, [o for o in overrides if not readable(o)]) from e
+
+
+def sweep_keys(line: Line) -> dict[str, Any]:
+    """The keys of SweepConfig on a line, as values of their types. Raises ConfigError."""
+    check_readable("train", [f"{key}={value}" for key, value in line.sweep.items()])
+    tree = {key: _value(value) for key, value in line.sweep.items()}
+    built = build(SweepConfig, tree, lambda key: f"{key} on the command line")
+    return {key: getattr(built, key) for key in tree}
+
+
+def of_the_sweep(cfg: SweepConfig) -> list[str]:
+    """The overrides by which Hydra's sweeper and launcher learn it. Raises ConfigError."""
+    of_launcher = ("n_jobs", "fail_fast", "halving", "rungs")
+    overrides = [f"hydra.launcher.{key}={shown(getattr(cfg, key))}" for key in of_launcher]
+    if cfg.search == "random":
+        overrides += ["hydra/sweeper=gptforge_random", f"hydra.sweeper.trials={cfg.trials}"]
+        overrides.append(f"hydra.sweeper.seed={cfg.search_seed}")
+    return overrides
+
+
+def _value(text: str) -> Any:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create().parse_override(f"key={text}").value()
+
+
+def points_of(overrides: list[str]) -> int:
+    """How many points a grid over these overrides has. Raises ConfigError for a range, of which there is no end."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    n = 1
+    for override in OverridesParser.create().parse_overrides(overrides):
+        if override.is_sweep_override():
+            if not override.is_discrete_sweep():
+                what = f"{override.input_line} is a range, of which a grid cannot have all"
+                raise ConfigError(what, fix="search=random")
+            n *= sum(1 for _ in override.sweep_string_iterator())
+    return n
 
 
 def several_values(override: str, command: str) -> ConfigError:

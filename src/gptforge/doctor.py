@@ -70,7 +70,8 @@ def _host() -> Finding:
 
 
 def _cpu() -> Finding:
-    from gptforge.runtime import cpu_name, physical_cores
+    from gptforge.hardware import physical_cores
+    from gptforge.runtime import cpu_name
 
     return f"{cpu_name()}, {physical_cores()} cores to use, {os.cpu_count()} logical", ""
 

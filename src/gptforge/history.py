@@ -21,11 +21,10 @@ from gptforge.durable import write_text
 from gptforge.errors import CheckpointError
 from gptforge.jsonfile import DIGEST, digest_of, read_json, sealed
 from gptforge.locks import is_held
-from gptforge.runs import CLAIM, Run
+from gptforge.runs import CLAIM, LOCK, SWEEP, Run
 
 INDEX = ".index.json"
 INDEX_VERSION = 1
-SWEEP = "sweep.json"  # a folder with it holds runs by number
 LEFT_OVER = ("checkpoints", "metrics.jsonl", "summary.json", "train.log")  # of a run that has lost its config
 RUNNING, DONE, STOPPED, FAILED, DEAD, BROKEN = "running", "done", "stopped", "failed", "dead", "broken"
 STATUSES = (RUNNING, DONE, STOPPED, FAILED, DEAD, BROKEN)
@@ -134,7 +133,7 @@ def tags(run: Run) -> list[str]:
 def in_use(run: Run) -> bool:
     """Whether a process has a run. On this machine it is looked for first: to ask for the lock may take it away from
     one that is just about to begin."""
-    lock = run.path / ".lock"
+    lock = run.path / LOCK
     try:
         holder = _HOLDER.match(lock.read_text(encoding="utf-8")[:200])
     except (OSError, UnicodeDecodeError):
@@ -190,7 +189,7 @@ def _began(run: Run) -> float:
     """When a run was begun: its name says so, or else its oldest file."""
     with contextlib.suppress(ValueError, OverflowError):
         return time.mktime(time.strptime(run.path.name[:19], _TIME))
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):  # ValueError: there is no file
         return min(entry.stat().st_mtime for entry in _scanned(run.path))
     return 0.0
 

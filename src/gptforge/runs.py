@@ -26,6 +26,8 @@ RUNS = Path("runs")
 STEP_DIR = re.compile(r"step-(\d+)")
 MANIFEST = "MANIFEST.json"  # the last file of a checkpoint to be written
 CLAIM = "config.json"  # whoever creates it exclusively owns the directory
+SWEEP = "sweep.json"  # a directory with it holds the runs of a sweep, by number
+LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,20 +155,27 @@ class Run:
         The operating system drops the lock when its holder dies, so a stale one cannot remain.
         """
         self._refuse_links()
-        try:
-            handle = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 - held for the run's lifetime
-        except OSError as e:
-            raise from_os_error(e, "the run's lock cannot be made") from e
-        with handle:
-            if not try_lock(handle):
-                handle.seek(0)
-                holder = handle.read(200).strip() or "another process"
-                raise LockedError(f"{self.path} is being used by {holder}", fix="wait for it, or end it first")
-            handle.truncate(0)
-            started = time.strftime("%Y-%m-%d %H:%M:%S")
-            handle.write(f"process {os.getpid()} on {socket.gethostname()} since {started}\n")
-            handle.flush()
+        with held(self.path):
             yield
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Holds a directory for this process; LockedError (exit 7) names the process that has it."""
+    try:
+        handle = open(folder / LOCK, "a+", encoding="utf-8")  # noqa: SIM115 - held for the work's lifetime
+    except OSError as e:
+        raise from_os_error(e, "the lock cannot be made") from e
+    with handle:
+        if not try_lock(handle):
+            handle.seek(0)
+            holder = handle.read(200).strip() or "another process"
+            raise LockedError(f"{folder} is being used by {holder}", fix="wait for it, or end it first")
+        handle.truncate(0)
+        started = time.strftime("%Y-%m-%d %H:%M:%S")
+        handle.write(f"process {os.getpid()} on {socket.gethostname()} since {started}\n")
+        handle.flush()
+        yield
 
 
 def candidates(text: str) -> list[Path]:
@@ -202,18 +211,44 @@ def run_name(data: str, model: str) -> str:
     return f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{label[:60].strip('-_')}"
 
 
-def new_sweep_directory(given: str | None = None) -> Path:
-    """runs/sweep_<time>, new, or the directory that was given, which must be empty."""
+@contextlib.contextmanager
+def new_sweep_directory(given: str | None = None) -> Iterator[Path]:
+    """runs/sweep_<time>, new, or the directory that was given, which must be empty; this process has it meanwhile.
+
+    It is removed again if the work in it fails before anything was written. Raises UsageError, LockedError (exit 7).
+    """
     try:
         if given is None:
-            return _new_directory(RUNS, f"sweep_{time.strftime('%Y-%m-%d_%H-%M-%S')}")
-        path = Path(given)
-        path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()):
-            raise UsageError(f"{path} is not empty", fix="hydra.sweep.dir=PATH of a new folder")
-        return path
+            path = _new_directory(RUNS, f"sweep_{time.strftime('%Y-%m-%d_%H-%M-%S')}")
+        else:
+            path = Path(given)
+            path.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise from_os_error(e, "the sweep directory cannot be made") from e
+    with held(path):
+        if (path / SWEEP).exists():
+            fixes = [f"gptforge train -m resume={path} goes on with it", "hydra.sweep.dir=PATH of a new folder"]
+            raise UsageError(f"{path} holds a sweep already", fix=fixes)
+        if any(entry.name != LOCK for entry in path.iterdir()):
+            raise UsageError(f"{path} is not empty", fix="hydra.sweep.dir=PATH of a new folder")
+        try:
+            yield path
+        except BaseException:
+            if [entry.name for entry in path.iterdir()] == [LOCK]:
+                with contextlib.suppress(OSError):
+                    (path / LOCK).unlink()
+                    path.rmdir()
+            raise
+
+
+def find_sweep(text: str) -> Path:
+    """The directory of the sweep that a name or a path stands for; `latest` is that of the newest run."""
+    path = _resolve(text)
+    for candidate in (path, path.parent):
+        if (candidate / SWEEP).is_file():
+            return candidate
+    fixes = [f"gptforge train resume={text}, without -m"] if (path / CLAIM).is_file() else []
+    raise CheckpointError(f"{path} is no sweep", fix=fixes or "the folder that `sweep in …` named")
 
 
 def redacted(word: str) -> str:
@@ -300,6 +335,9 @@ def _containing_run(path: Path) -> Path:
     for candidate in (path, *list(path.resolve().parents)[:2]):
         if (candidate / CLAIM).is_file() and not _is_checkpoint(candidate):
             return candidate
+    if (path / SWEEP).is_file():
+        fixes = [f"gptforge train -m resume={path} goes on with it", f"{path}/0 is the run of its first point"]
+        raise CheckpointError(f"{path} is a sweep", fix=fixes)
     raise CheckpointError(f"{path} is no run and no checkpoint of one", fix="ckpt=latest, or a folder below runs/")
 
 

@@ -19,6 +19,7 @@ import torch
 from gptforge.compiling import obstacle
 from gptforge.config import RuntimeConfig
 from gptforge.errors import ConfigError, ResourceError
+from gptforge.hardware import physical_cores
 
 NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -296,19 +297,6 @@ def bf16_instructions() -> str:
         return ""
     capabilities = torch.cpu.get_capabilities()
     return next((name for name in ("amx_bf16", "avx512_bf16", "bf16") if capabilities.get(name)), "")
-
-
-def physical_cores() -> int:
-    """Cores this process may use; two hardware threads of one core count once."""
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    siblings = set()
-    for cpu in allowed:
-        try:
-            with open(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list", encoding="ascii") as f:
-                siblings.add(f.read().strip())
-        except OSError:
-            return len(allowed)
-    return max(1, len(siblings))
 
 
 def available_memory() -> int:

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -15,6 +16,8 @@ from types import FrameType
 from gptforge.errors import EXIT_INTERRUPTED, Stopped
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+
+PARENT = "GPTFORGE_PARENT"  # the environment variable that names the process whose end is this one's
 
 NOT_BEGUN = b"\ngptforge: stopped before the first step\n"
 
@@ -82,6 +85,15 @@ def end_at_once(code: int, message: bytes = b"") -> None:
 def turn_deaf() -> None:
     """For the last moments of a process: Python takes its handlers away then, and a signal would kill."""
     _handle(signal.SIG_IGN)
+
+
+def follow_parent() -> None:
+    """For a process that was started for another one's sake: on Linux it is told to stop once that one is gone."""
+    parent = os.environ.pop(PARENT, "")
+    if parent and sys.platform == "linux":
+        end_with_parent()
+        if str(os.getppid()) != parent:  # it is gone already
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def end_with_parent() -> None:

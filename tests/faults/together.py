@@ -14,7 +14,7 @@ import small
 from faults.forks import Forked, done
 from faults.suite import Draw, Fault
 from gptforge.runs import Call, Run
-from gptforge.sweep import Point, read
+from gptforge.sweep.points import Point, read
 
 SLOW = 3  # how many times slower a busy machine may be
 PREPARING, STARTING = 8, 32
@@ -194,7 +194,7 @@ def swept(draw: Draw, ground: Any) -> None:
     code, said = command.ended(), command.said()
     places = list(Path("runs").glob("sweep_*"))
     assert len(places) == 1, said
-    points = read(places[0])
+    points = read(places[0]).points
     assert len(points) == len(texts) * len(other.split(",")), said
     codes = [judged(point, places[0], said) for point in points]
     assert code == next(filter(None, codes)), f"exit {code}, the points ended with {codes}: {said}"

@@ -20,6 +20,7 @@ from gptforge.config.runs import RunsConfig
 from gptforge.config.runtime import RuntimeConfig
 from gptforge.config.sample import SampleTokenizerConfig, SamplingConfig
 from gptforge.config.schema import MISSING, Problem, Resume, key, shown
+from gptforge.config.sweep import SweepConfig
 from gptforge.config.tokenizer import TokenizerReportConfig
 
 SCHEMA_VERSION = 1
@@ -155,6 +156,6 @@ __all__ = [
     "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "CleanConfig", "DataConfig", "DoctorConfig",
     "EvalConfig", "EvalDataConfig", "EvalTextConfig", "InfoConfig", "LogConfig", "LoopConfig", "ModelConfig",
     "OptimizerConfig", "ParallelConfig", "PrepareConfig", "RunsConfig", "RuntimeConfig", "SampleConfig",
-    "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "TokenizerConfig", "TokenizerReportConfig",
-    "TrainConfig",
+    "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "SweepConfig", "TokenizerConfig",
+    "TokenizerReportConfig", "TrainConfig",
 ]  # fmt: skip

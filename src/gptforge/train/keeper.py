@@ -13,7 +13,7 @@ from gptforge import checkpoint
 from gptforge.config import TrainConfig
 from gptforge.config.saved import as_saved
 from gptforge.dist import Dist
-from gptforge.errors import PeerLost, UserError, without_passwords
+from gptforge.errors import EXIT_BUG, PeerLost, UserError, without_passwords
 from gptforge.jsonfile import write_json
 from gptforge.logs import Sink, Sinks, open_sinks
 from gptforge.runs import Call, Run
@@ -122,7 +122,9 @@ class Keeper:
         with contextlib.suppress(OSError):  # the disk may be what failed
             self._files.log.line("error", without_passwords(told))
             if self._begun:
-                write_json(self._run.summary, self._summary("failed", state, error=without_passwords(text)))
+                code = getattr(error, "exit_code", EXIT_BUG)
+                failed = self._summary("failed", state, error=without_passwords(text), exit_code=code)
+                write_json(self._run.summary, failed)
 
     def _summary(self, status: str, state: TrainState, **more: Any) -> dict[str, Any]:
         return plan.summary(status, state, self._parts, self._dist.device) | more

@@ -6,6 +6,7 @@ Hydra imports this module in every Hydra application of the environment, so it i
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
@@ -16,16 +17,26 @@ from omegaconf import DictConfig
 
 @dataclass
 class ProcessLauncherConf:
-    """The launcher as hydra/launcher=gptforge; `_target_` is how Hydra itself finds a plugin's class."""
+    """The launcher as hydra/launcher=gptforge; `_target_` is how Hydra itself finds a plugin's class.
+
+    The types of the rest are checked by gptforge, whose messages say more.
+    """
 
     _target_: str = "hydra_plugins.gptforge_launcher.launcher.ProcessLauncher"
+    n_jobs: Any = 1
+    fail_fast: Any = False
+    halving: Any = None
+    rungs: Any = 2
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="gptforge", node=ProcessLauncherConf, provider="gptforge")
 
 
 class ProcessLauncher(Launcher):
-    """One fresh `gptforge train` process a point."""
+    """One fresh `gptforge train` process a point. The options are keys of gptforge.config.SweepConfig."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
@@ -33,26 +44,30 @@ class ProcessLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs the points. Failures are recorded in the sweep, never raised, so the others run on."""
-        from gptforge.sweep import run_points
+        from gptforge.config import SweepConfig
+        from gptforge.config.schema import build
+        from gptforge.sweep.run import begin
 
-        jobs = [self.job(initial_job_idx + i, list(overrides)) for i, overrides in enumerate(job_overrides)]
+        cfg = build(SweepConfig, self.options, lambda key: f"hydra.launcher.{key}")
+        frozen = [self.frozen(initial_job_idx + i, list(overrides)) for i, overrides in enumerate(job_overrides)]
         directory = Path(self.config.hydra.sweep.dir)
         (directory / "multirun.yaml").unlink(missing_ok=True)  # Hydra's notes; sweep.json and points/ say it all
-        points = run_points(directory, jobs)
+        begin(directory, cfg, frozen)
         returns = []
-        for point in points:
-            result = JobReturn(overrides=point.overrides, status=JobStatus.COMPLETED)
-            result.return_value = point.results.get("best_val_loss")
+        for one in frozen:
+            result = JobReturn(overrides=one.point.overrides, status=JobStatus.COMPLETED)
+            result.return_value = one.point.bits
             returns.append(result)
         return returns
 
-    def job(self, number: int, overrides: list[str]):
+    def frozen(self, number: int, overrides: list[str]):
         """One point's frozen config, or what is wrong with it."""
         from gptforge.compose import conf_dirs, explained, from_hydra
         from gptforge.config.saved import as_saved
         from gptforge.errors import UserError
         from gptforge.runs import redacted
-        from gptforge.sweep import Job, Point
+        from gptforge.sweep.points import Point
+        from gptforge.sweep.run import Frozen
 
         shown = [redacted(o) for o in filter_overrides(overrides) if not o.startswith("hydra")]
         try:
@@ -62,5 +77,5 @@ class ProcessLauncher(Launcher):
             error = explained(e, "train", overrides)
             if not isinstance(error, UserError):
                 raise
-            return Job(Point(number, shown), None, str(error))
-        return Job(Point(number, shown), as_saved(composed.config, composed.call.choices))
+            return Frozen(Point(number, shown), None, str(error))
+        return Frozen(Point(number, shown), as_saved(composed.config, composed.call.choices))

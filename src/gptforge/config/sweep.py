@@ -1,0 +1,26 @@
+"""What a user can set about a sweep, beside what its points are."""
+
+from dataclasses import dataclass
+
+from gptforge.config.schema import Resume, key
+
+FREE = Resume.FREE
+
+
+@dataclass(kw_only=True, slots=True)
+class SweepConfig:
+    """A sweep: gptforge train -m"""
+
+    n_jobs: int = key(1, "how many points train at one time; cores and GPUs are divided among them", resume=FREE, ge=1)
+    fail_fast: bool = key(False, "begin no further point once one has failed", resume=FREE)
+    halving: int | None = key(
+        None, "successive halving: at each rung one in so many goes on; null: all train to their end", resume=FREE, ge=2
+    )
+    rungs: int = key(2, "how many times halving chooses, each time after a longer training", resume=FREE, ge=1)
+    search: str = key(
+        "grid", "which points: every combination, or trials drawn from them", resume=FREE, choices=("grid", "random")
+    )
+    trials: int = key(20, "how many points search=random draws", resume=FREE, ge=1)
+    search_seed: int = key(1, "of the drawing", resume=FREE, ge=0)
+    retry: bool = key(False, "with resume=SWEEP: run its failed points once more", resume=FREE)
+    yes: bool = key(False, "begin a sweep of more than 100 points without asking", resume=FREE)

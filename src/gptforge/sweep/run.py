@@ -1,0 +1,160 @@
+"""A sweep from its frozen points to its table; and one that was interrupted, from where it stood.
+
+Knows neither Hydra, which finds the points, nor torch, which their processes use.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gptforge.config import SweepConfig
+from gptforge.config.schema import build
+from gptforge.errors import EXIT_BUG, EXIT_DONE, EXIT_STOPPED, ConfigError
+from gptforge.hardware import gpus, physical_cores, shares
+from gptforge.history import DONE, FAILED, STOPPED
+from gptforge.jsonfile import read_json, write_json
+from gptforge.notices import say
+from gptforge.runs import held
+from gptforge.signals import StopSignals
+from gptforge.sweep import halving
+from gptforge.sweep.board import make_board
+from gptforge.sweep.points import CUT, SKIPPED, WAITING, Point, Sweep, read, reconcile
+from gptforge.sweep.pool import Pool, Task
+from gptforge.sweep.table import importance, table
+
+ATTEMPTS = 3  # to bring a point to a rung, if its newest checkpoint turns out to be damaged
+
+
+Keep = Callable[[Sweep], Path | None]  # writes the best point as an option, if there is one
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A point with its frozen config, or with the reason why it has none."""
+
+    point: Point
+    saved: Mapping[str, Any] | None
+    error: str = ""
+
+
+def begin(path: Path, cfg: SweepConfig, frozen: list[Frozen]) -> None:
+    """Writes down every point as it will be run, then runs them. A failing one does not stop the others."""
+    sweep = Sweep(path, cfg, [one.point for one in frozen])
+    (path / "points").mkdir(parents=True, exist_ok=True)
+    for one in frozen:
+        saved, error = one.saved, one.error
+        if saved is not None and cfg.halving is not None:
+            try:
+                saved = halving.prepared(saved, cfg.halving, cfg.rungs)
+            except ConfigError as e:
+                saved, error = None, str(e)
+        if saved is None:
+            one.point.status, one.point.exit_code, one.point.error = FAILED, ConfigError.exit_code, error
+            say(f"point {one.point.number} cannot be: {' '.join(sweep.swept(one.point))}\ngptforge: {error}")
+        else:
+            write_json(sweep.frozen(one.point), with_threads(saved, cfg.n_jobs))
+    sweep.write()
+    _train(sweep)
+
+
+def go_on(path: Path, typed: Mapping[str, Any], keep: Keep) -> int:
+    """Goes on with a sweep: finished points stay, interrupted ones go on, failed ones are tried again with `retry`.
+
+    `typed` are the keys of SweepConfig that are not as the sweep was begun.
+    """
+    with held(path):
+        sweep = read(path)
+        sweep.cfg = build(SweepConfig, asdict(sweep.cfg) | {"retry": False, "yes": False, **typed})
+        reconcile(sweep, sweep.cfg.retry)
+        _train(sweep)
+        return finish(sweep, keep)
+
+
+def with_threads(saved: Mapping[str, Any], n_jobs: int) -> Mapping[str, Any]:
+    """A frozen config with a job's share of the cores, if several run at a time and it does not say how many.
+
+    The number is frozen, for the last bits of a result may depend on it.
+    """
+    config = saved["config"]
+    if n_jobs == 1 or config["runtime"]["threads"] is not None:
+        return saved
+    processes = config["parallel"]["nproc"] or 1 if config["parallel"]["kind"] != "none" else 1
+    changed = copy.deepcopy(dict(saved))
+    changed["config"]["runtime"]["threads"] = max(1, physical_cores() // n_jobs // processes)
+    return changed
+
+
+def _train(sweep: Sweep) -> None:
+    """Runs what has not been run, rung by rung if it is halved."""
+    cfg = sweep.cfg
+    own = shares(gpus(), cfg.n_jobs) if cfg.n_jobs > 1 else [[]]
+    environments = [{"CUDA_VISIBLE_DEVICES": ",".join(names)} if names else {} for names in own]
+    board = make_board(sweep, cfg.n_jobs)
+    with StopSignals() as signals, signals.polled():
+        pool = Pool(sweep, environments, board, signals)
+        pool.closed = cfg.fail_fast and any(p.status == FAILED for p in sweep.points)
+        try:
+            alive = [p for p in sweep.points if p.status not in (FAILED, CUT)]
+            for power in range(cfg.rungs if cfg.halving else 0, 0, -1):
+                alive = _rung(sweep, pool, alive, float(cfg.halving or 1) ** -power)
+            pool.run(Task(p) for p in alive if p.status not in (DONE, FAILED))
+        finally:
+            board.close()
+            signals.pass_on = None
+            for point in sweep.points:
+                point.status = SKIPPED if point.status == WAITING else point.status
+            sweep.write()
+
+
+def _rung(sweep: Sweep, pool: Pool, alive: list[Point], share: float) -> list[Point]:
+    """Brings all points to a share of their length; those that go on. All, if it was stopped on the way."""
+    steps = {p.number: halving.rung(read_json(sweep.frozen(p), "the frozen config"), share) for p in alive}
+    for _ in range(ATTEMPTS):
+        behind = [p for p in alive if p.status != FAILED and halving.bits_at(sweep, p, steps[p.number]) is None]
+        pool.run(Task(p, steps[p.number]) for p in behind)
+    bits = {p.number: halving.bits_at(sweep, p, steps[p.number]) for p in alive if p.status != FAILED}
+    if pool.stopping():
+        return []
+    for point in alive:
+        if point.status != FAILED and bits[point.number] is None:
+            point.status, point.exit_code = FAILED, EXIT_BUG
+            point.error = f"it did not come to step {steps[point.number]}"
+    known = {number: b for number, b in bits.items() if b is not None}
+    chosen = halving.best(known, sweep.cfg.halving or 1) if known else set[int]()
+    for point in alive:
+        if point.status not in (FAILED, DONE) and point.number not in chosen:
+            point.status = CUT
+    sweep.write()
+    return [p for p in alive if p.number in chosen]
+
+
+# The end --------------------------------------------------------------------------------------------------------
+
+
+def finish(sweep: Sweep, keep: Keep) -> int:
+    """Tells the table and every failure; the exit code: of the first failure, else 75 if points are left, else 0."""
+    for line in table(sweep):
+        say(line)
+    shares_of = importance(sweep)
+    if len(shares_of) > 1:
+        told = ", ".join(f"{key} {share:.0%}" for key, share in shares_of.items())
+        say(f"what made the difference (share of the variance of bits/byte): {told}")
+    failed = [p for p in sweep.points if p.status == FAILED]
+    for p in failed:
+        say(f"point {p.number} ({' '.join(sweep.swept(p))}) failed: {p.error}")
+    done = sum(p.status == DONE for p in sweep.points)
+    cut = sum(p.status == CUT for p in sweep.points)
+    also = f", {cut} cut on the way" if cut else ""
+    say(f"sweep in {sweep.path}: {done} of {len(sweep.points)} points done{also}")
+    left = any(p.status in (STOPPED, SKIPPED) for p in sweep.points)
+    if left:
+        say(f"next:   gptforge train -m resume={sweep.path}")
+    elif written := keep(sweep):
+        say(f"next:   gptforge train --config-dir {sweep.path} experiment={written.stem}")
+    if failed:
+        if not left and any(sweep.frozen(p).exists() for p in failed):
+            say(f"        gptforge train -m resume={sweep.path} retry=true   runs the failed ones again")
+        return max(failed[0].exit_code or 0, 0) or EXIT_BUG  # below 0: ended by a signal
+    return EXIT_STOPPED if left else EXIT_DONE
