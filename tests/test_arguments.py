@@ -277,3 +277,19 @@ def test_any_wrong_name_gets_an_answer(name):
 def test_resolve_goes_with_cfg_only():
     assert "--cfg job --resolve" in complaint("--resolve")
     assert parse(["--cfg", "job", "--resolve"], TRAIN).flags == ["--cfg", "job", "--resolve"]
+
+
+# Sweeps ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["n_jobs=2", "hydra.launcher.n_jobs=2", "--n-jobs=2"])
+def test_keys_of_a_sweep_are_kept_apart(word):
+    line = parse(["-m", word, "seed=1,2", "--yes"], TRAIN)
+    assert line.sweep == {"n_jobs": "2", "yes": "true"} and line.overrides == ["seed=1,2"]
+
+
+def test_keys_of_a_sweep_belong_to_sweeps():
+    assert "gptforge train -m halving=3" in complaint("halving=3")
+    assert "n_jobs is given twice, as 2 and 3" in complaint("-m", "n_jobs=2", "hydra.launcher.n_jobs=3")
+    assert "halving=… (default null), with -m" in complaint("-m", "halfing=3")
+    assert "there is no key 'n_jobs'" in complaint("n_jobs=3", using=grammar("sample"))

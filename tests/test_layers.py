@@ -19,7 +19,7 @@ MODULES = {".".join(p.relative_to(SOURCE).with_suffix("").parts).removesuffix(".
 
 # Imports go down, or stay within a layer where it is said so
 LAYERS = {
-    "top": {"cli", "compose", "arguments", "own_options", "usage", "completion", "__main__"},
+    "top": {"cli", "compose", "arguments", "own_options", "usage", "completion", "best", "__main__"},
     "commands": {"commands"},
     "procedures": {"train", "sampling", "evals", "interop", "serve", "report"},
     "services": {
@@ -35,6 +35,7 @@ LAYERS = {
             "logs",
             "doctor",
             "sweep",
+            "hardware",
             "notices",
         )
     },
@@ -49,6 +50,7 @@ ALLOWED_SIDEWAYS = {("train", "evals"), ("train", "sampling"), ("evals", "sampli
 HYDRA = {"gptforge.cli", "gptforge.compose"}
 TORCH_FREE = {
     *("cli", "config", "runs", "errors", "assets", "completion", "signals", "usage", "sweep", "notices", "locks"),
+    *("hardware", "best"),
     *("history", "conditions"),
     *("durable", "jsonfile"),
 }

@@ -15,7 +15,7 @@ from gptforge import runs
 from gptforge.durable import write_text
 from gptforge.errors import CheckpointError, LockedError, ResourceError, UsageError
 from gptforge.jsonfile import read_json
-from gptforge.runs import Call, Run, candidates, new_sweep_directory, redacted, run_name
+from gptforge.runs import Call, Run, candidates, find_sweep, new_sweep_directory, redacted, run_name
 
 CONFIG = {"schema_version": 1, "choices": {}, "config": {}}
 
@@ -91,7 +91,7 @@ def test_a_place_that_cannot_be_written():
     with pytest.raises(ResourceError, match="run directory cannot be made"):
         new(directory=Path("runs/x"))
     with pytest.raises(ResourceError, match="sweep directory cannot be made"):
-        new_sweep_directory()
+        new_sweep_directory().__enter__()
 
 
 def test_names_are_sortable_and_plain():
@@ -100,11 +100,38 @@ def test_names_are_sortable_and_plain():
 
 
 def test_sweep_directories():
-    assert new_sweep_directory() != new_sweep_directory()
-    assert new_sweep_directory("a/b") == new_sweep_directory("a/b") == Path("a/b")
-    Path("a/b/0").mkdir()
-    with pytest.raises(UsageError, match="not empty"):
-        new_sweep_directory("a/b")
+    with new_sweep_directory() as one, new_sweep_directory() as other:
+        assert one != other
+    with new_sweep_directory("a/b") as path:
+        assert path == Path("a/b")
+        with pytest.raises(LockedError, match=f"process {os.getpid()}"), new_sweep_directory("a/b"):
+            pass
+    with new_sweep_directory("a/b"):  # one that was left empty
+        (path / "sweep.json").write_text("{}")
+    with pytest.raises(UsageError, match="holds a sweep already"), new_sweep_directory("a/b"):
+        pass
+    with pytest.raises(UsageError, match="is not empty"), new_sweep_directory("."):
+        pass
+    with pytest.raises(KeyError), new_sweep_directory("c/d"):
+        raise KeyError
+    assert not Path("c/d").exists()
+    with pytest.raises(KeyError), new_sweep_directory("c/d"):
+        Path("c/d/x").write_text("")
+        raise KeyError
+    assert Path("c/d/x").exists()
+
+
+def test_finding_a_sweep():
+    with new_sweep_directory("runs/sweep_a") as path:
+        (path / "sweep.json").write_text("{}")
+    run = Run.create(CONFIG, "test", Call(directory=path / "0"))
+    for name in ("sweep_a", "runs/sweep_a", "latest", str(run.path)):
+        assert find_sweep(name) == path
+    with pytest.raises(CheckpointError, match=r"is a sweep[\s\S]*gptforge train -m resume=runs/sweep_a"):
+        Run.find("sweep_a")
+    alone = new(directory=Path("alone"))
+    with pytest.raises(CheckpointError, match=r"is no sweep[\s\S]*gptforge train resume=alone"):
+        find_sweep(str(alone.path))
 
 
 def test_going_on_is_noted():

@@ -170,6 +170,7 @@ def sweep(command: str, line: Line, dirs: list[Path]) -> int:
     if "dry_run=true" in line.overrides:
         raise UsageError("dry_run=true shows one run, not a sweep", fix="leave out -m, or dry_run=true")
     cfg = SweepConfig(**typed)
+    compose.check_ranges(line.overrides)
     agree(cfg, cfg.trials if cfg.search == "random" else compose.points_of(line.overrides))
     with new_sweep_directory(line.free.get(SWEEP_DIR)) as directory:
         place = f"{SWEEP_DIR}={quoted(directory.as_posix())}"

@@ -4,6 +4,7 @@ Beside cli.py the only module that knows omegaconf. A saved config never passes 
 whole: `from_saved` reads JSON, and only the overrides typed on top are parsed with Hydra's grammar.
 """
 
+import math
 import re
 import warnings
 from collections.abc import Mapping
@@ -210,6 +211,21 @@ def check_readable(command: str, overrides: list[str]) -> None:
         OverridesParser.create().parse_overrides(overrides)
     except Exception as e:
         raise explained(e, command, [o for o in overrides if not readable(o)]) from e
+
+
+def check_ranges(overrides: list[str]) -> None:
+    """Raises ConfigError for an interval(a, b) out of which no number can be drawn."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import IntervalSweep
+
+    for override in OverridesParser.create().parse_overrides(overrides):
+        sweep = override.value()
+        if isinstance(sweep, IntervalSweep):
+            low, high = sweep.start or 0, sweep.end or 0
+            if not low < high < math.inf or ("log" in sweep.tags and low <= 0):
+                what = f"{override.input_line}: there is nothing between {shown(low)} and {shown(high)}"
+                what += " on a logarithmic scale" if low < high else ""
+                raise ConfigError(what, fix=f"{override.key_or_group}=tag(log,interval(1e-4,1e-2))")
 
 
 def sweep_keys(line: Line) -> dict[str, Any]:

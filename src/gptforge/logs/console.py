@@ -3,7 +3,6 @@
 stderr is for people; ui=json writes to stdout, one object an event. Knows nothing of run directories.
 """
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from gptforge.logs.events import Plan, Sink, Values
 from gptforge.logs.files import as_json
 from gptforge.logs.plain import PlainSink, QuietSink
-from gptforge.logs.screen import Screen
+from gptforge.logs.screen import Screen, still
 from gptforge.logs.view import History
 
 
@@ -25,8 +24,7 @@ def make_console_sink(ui: str, history: History | None = None) -> Sink:
         return JsonSink(screen)
     if ui == "quiet":
         return QuietSink(screen)
-    still = os.environ.get("TTY_INTERACTIVE") == "0" or os.environ.get("TTY_COMPATIBLE") == "0"
-    if ui != "plain" and screen.can_draw() and (ui == "rich" or not still):
+    if ui != "plain" and screen.can_draw() and (ui == "rich" or not still()):
         from gptforge.logs.live import RichSink  # rich takes 0.1 s to import, which pipes need not wait for
 
         return RichSink(screen, history)

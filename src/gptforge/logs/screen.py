@@ -78,6 +78,11 @@ def wrap(fields: Iterable[tuple[str, str]], width: int) -> list[list[tuple[str, 
     return lines
 
 
+def still() -> bool:
+    """Whether the environment asks that nothing is drawn over, even on a terminal."""
+    return os.environ.get("TTY_INTERACTIVE") == "0" or os.environ.get("TTY_COMPATIBLE") == "0"
+
+
 class Screen:
     """A text stream that takes any text and, once it is closed at the other end, raises only once.
 

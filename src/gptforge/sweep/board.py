@@ -3,8 +3,6 @@
 Knows what runs write, not how points are run. Everything goes to stderr; stdout stays empty.
 """
 
-import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +10,6 @@ from collections.abc import Sequence
 from gptforge.config.units import shown_seconds
 from gptforge.errors import LONGEST_LINE
 from gptforge.history import DONE, FAILED, RUNNING, Entry, read
-from gptforge.logs.screen import Screen
 from gptforge.notices import say
 from gptforge.sweep.points import CUT, Point, Sweep
 
@@ -22,10 +19,10 @@ HEADS = ("point", "step", "val_loss", "left", "overrides")
 
 
 class Board:
-    """Lines alone, as pipes and log files want them. `places` is how many points run at one time."""
+    """Lines alone, as pipes and log files want them."""
 
-    def __init__(self, sweep: Sweep, places: int) -> None:
-        self._sweep, self._places = sweep, places
+    def __init__(self, sweep: Sweep) -> None:
+        self._sweep = sweep
         self._began = self._looked_at = self._told_at = time.monotonic()
         self._held: set[int] = set()
         self._durations: list[float] = []
@@ -113,20 +110,10 @@ class Board:
         totals = self._durations or [(e.seconds or 0.0) + (_left_of(e) or 0.0) for e in running]
         if not totals or (self.entries and not of_running):
             return None
-        return (self._waiting * sum(totals) / len(totals) + sum(of_running)) / self._places
+        return (self._waiting * sum(totals) / len(totals) + sum(of_running)) / self._sweep.cfg.n_jobs
 
 
 def _left_of(entry: Entry) -> float | None:
     if not entry.step or not entry.steps or not entry.seconds:
         return None
     return entry.seconds / entry.step * max(0, entry.steps - entry.step)
-
-
-def make_board(sweep: Sweep, places: int) -> Board:
-    """The board for this stderr, whose lines are drawn over only on a real terminal."""
-    still = os.environ.get("TTY_INTERACTIVE") == "0" or os.environ.get("TTY_COMPATIBLE") == "0"
-    if sys.stderr is not None and not still and Screen(sys.stderr).can_draw():
-        from gptforge.sweep.live import LiveBoard  # rich takes 0.1 s to import, which pipes need not wait for
-
-        return LiveBoard(sweep, places, Screen(sys.stderr))
-    return Board(sweep, places)

@@ -16,8 +16,8 @@ WIDEST = 120  # columns
 class LiveBoard(Board):
     """Drawn from the thread that runs the sweep, once a second. A terminal that has gone ends the drawing alone."""
 
-    def __init__(self, sweep: Sweep, places: int, screen: Screen, console: Console | None = None) -> None:
-        super().__init__(sweep, places)
+    def __init__(self, sweep: Sweep, screen: Screen, console: Console | None = None) -> None:
+        super().__init__(sweep)
         self._screen = screen
         # Forced, since it has been asked already whether this is a terminal; rich would believe FORCE_COLOR
         self._console = console or Console(

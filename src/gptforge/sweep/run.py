@@ -4,6 +4,7 @@ Knows neither Hydra, which finds the points, nor torch, which their processes us
 """
 
 import copy
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,11 +16,12 @@ from gptforge.errors import EXIT_BUG, EXIT_DONE, EXIT_STOPPED, ConfigError
 from gptforge.hardware import gpus, physical_cores, shares
 from gptforge.history import DONE, FAILED, STOPPED
 from gptforge.jsonfile import read_json, write_json
+from gptforge.logs.screen import Screen, still
 from gptforge.notices import say
 from gptforge.runs import held
 from gptforge.signals import StopSignals
 from gptforge.sweep import halving
-from gptforge.sweep.board import make_board
+from gptforge.sweep.board import Board
 from gptforge.sweep.points import CUT, SKIPPED, WAITING, Point, Sweep, read, reconcile
 from gptforge.sweep.pool import Pool, Task
 from gptforge.sweep.table import importance, table
@@ -91,7 +93,7 @@ def _train(sweep: Sweep) -> None:
     cfg = sweep.cfg
     own = shares(gpus(), cfg.n_jobs) if cfg.n_jobs > 1 else [[]]
     environments = [{"CUDA_VISIBLE_DEVICES": ",".join(names)} if names else {} for names in own]
-    board = make_board(sweep, cfg.n_jobs)
+    board = make_board(sweep)
     with StopSignals() as signals, signals.polled():
         pool = Pool(sweep, environments, board, signals)
         pool.closed = cfg.fail_fast and any(p.status == FAILED for p in sweep.points)
@@ -128,6 +130,15 @@ def _rung(sweep: Sweep, pool: Pool, alive: list[Point], share: float) -> list[Po
             point.status = CUT
     sweep.write()
     return [p for p in alive if p.number in chosen]
+
+
+def make_board(sweep: Sweep) -> Board:
+    """The board for this stderr, whose lines are drawn over only on a real terminal."""
+    if sys.stderr is not None and not still() and Screen(sys.stderr).can_draw():
+        from gptforge.sweep.live import LiveBoard  # rich takes 0.1 s to import, which pipes need not wait for
+
+        return LiveBoard(sweep, Screen(sys.stderr))
+    return Board(sweep)
 
 
 # The end --------------------------------------------------------------------------------------------------------

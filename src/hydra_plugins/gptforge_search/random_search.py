@@ -89,11 +89,10 @@ def _number(override: Override, rng: random.Random) -> str:
     """A number out of interval(a, b), evenly in its logarithm with tag(log, …), whole with int(interval(a, b))."""
     sweep = override.value()
     assert isinstance(sweep, IntervalSweep) and sweep.start is not None and sweep.end is not None
-    low, high = float(sweep.start), float(sweep.end)
-    if isinstance(sweep.start, int) and isinstance(sweep.end, int):
-        return str(rng.randint(sweep.start, sweep.end))
+    low, high = sweep.start, sweep.end
+    whole = isinstance(low, int) and isinstance(high, int)
     if "log" in sweep.tags:
-        value = math.exp(rng.uniform(math.log(low), math.log(high)))
+        value = math.exp(rng.uniform(math.log(low), math.log(high + 1 if whole else high)))
     else:
-        value = rng.uniform(low, high)
-    return str(min(high, max(low, float(f"{value:.{DIGITS}g}"))))
+        value = rng.uniform(low, high + 1 if whole else high)
+    return str(min(high, max(low, int(value) if whole else float(f"{value:.{DIGITS}g}"))))
