@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from gptforge.compose import conf_dir, default_options, options, read_yaml
-from gptforge.config import SCHEMAS
+from gptforge.config import SCHEMAS, SweepConfig
 from gptforge.config.schema import MISSING, Leaf, Resume, flatten, leaves, sections, shown
 from gptforge.usage import COMMANDS, first_comment
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 CONFIG_PAGE = DOCS / "config.md"
-PAGES = (DOCS / "walk.md", DOCS / "data.md", DOCS / "files.md", DOCS / "evaluation.md")
+PAGES = (DOCS / "walk.md", DOCS / "data.md", DOCS / "files.md", DOCS / "evaluation.md", DOCS / "sweeps.md")
 
 MARKER = re.compile(r"^<!-- code: (.+) -->\n(?:\[.*\n)?", re.MULTILINE)
 
@@ -80,6 +80,9 @@ def command_blocks(command: str) -> Iterator[str]:
         if found:
             yield f"### {command}: `{name}.*`\n\n{said[name]}" if name else f"### {command}: keys at the top level"
             yield "\n".join(key_table(found, values_of_default_options(command), resumable=command == "train"))
+    if COMMANDS[command].sweeps:
+        yield f"### {command} -m: keys of a sweep\n\nWith `-m`; `hydra.launcher.n_jobs` is `n_jobs` too."
+        yield "\n".join(key_table(list(leaves(SweepConfig)), {}, resumable=False))
 
 
 def group_blocks(command: str, group: str, names: list[str]) -> Iterator[str]:

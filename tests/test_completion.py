@@ -55,6 +55,12 @@ def test_values_of_groups_choices_and_switches():
     assert offered("train", "deterministic=t") == ["deterministic=true"]
 
 
+def test_keys_of_a_sweep_are_completed_with_m():
+    assert offered("train", "-m", "n_j") == ["n_jobs="]
+    assert offered("train", "-m", "search=") == ["search=grid", "search=random"]
+    assert offered("train", "n_j") == offered("sample", "-m", "n_j") == []
+
+
 def test_a_sweep_is_completed_after_its_last_comma():
     assert offered("train", "-m", "model=tiny,s") == ["model=tiny,small"]
     assert offered("train", "-m", "model=tiny,") == ["model=tiny,gpt2", "model=tiny,small"]

@@ -7,7 +7,7 @@ torch. Where it has nothing to offer the shells complete file names.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 
-from gptforge.arguments import split_command
+from gptforge.arguments import SWEEP_KEYS, split_command
 from gptforge.config.schema import Leaf, allows_none, leaves
 
 SHELLS = ("bash", "zsh", "fish")
@@ -34,6 +34,8 @@ def candidates(words: Sequence[str], groups: Mapping[str, Sequence[str]], comman
     if word.startswith("-"):
         return _starting(["--help"], word)
     keys = list(leaves(schema))
+    if command == "train" and {"-m", "--multirun"} & set(rest):
+        keys += SWEEP_KEYS.values()
     name, equals, value = word.partition("=")
     if equals:
         return _values(name, value, groups, keys)

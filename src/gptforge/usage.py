@@ -7,7 +7,7 @@ from typing import Any
 
 from gptforge import __version__
 from gptforge.compose import conf_dir, default_options, options, read_yaml
-from gptforge.config import SCHEMAS
+from gptforge.config import SCHEMAS, SweepConfig
 from gptforge.config.schema import MISSING, leaves, sections, shown, to_dict
 
 EXAMPLES = """\
@@ -76,13 +76,16 @@ def command_help(command: str, dirs: list[Path]) -> str:
             lines.append(f"  {mark} {group + '=' + option:24} {first_comment(dirs, group, option)}")
         lines += [""] if names[group] else []
     lines += list(key_lines(SCHEMAS[command], with_options(command, chosen)))
+    if COMMANDS[command].sweeps:
+        lines += list(key_lines(SweepConfig, to_dict(SweepConfig()), "keys of a sweep, with -m"))
     lines += [
         "",
         "A key whose last part is unique may be typed alone: lr=1e-3. --key value works too.",
         f"gptforge {command} --cfg job shows the composed config; your own options live in ./conf or --config-dir.",
     ]
     if command == "train":
-        lines.append("-m runs one job for each combination of the values given: -m model=tiny,small lr=1e-3,3e-3")
+        lines += ["", "-m runs one job for each combination of the values given: -m model=tiny,small lr=1e-3,3e-3"]
+        lines.append("-m resume=SWEEP goes on with a sweep, be it stopped, killed or failed in part.")
         lines.append("config=RUN/config.json runs a saved config again; hydra.run.dir=PATH names the run directory.")
     return "\n".join(lines)
 
@@ -106,7 +109,7 @@ def with_options(command: str, chosen: Mapping[str, str | None]) -> dict[str, An
     return tree
 
 
-def key_lines(schema: type, defaults: Mapping[str, Any]) -> Iterator[str]:
+def key_lines(schema: type, defaults: Mapping[str, Any], title: str = "keys") -> Iterator[str]:
     """One line a key: name=default, type, doc; sections with their first docstring line."""
     said = {name: (section.__doc__ or "").splitlines()[0] for name, section in sections(schema)}
     current = None
@@ -115,7 +118,7 @@ def key_lines(schema: type, defaults: Mapping[str, Any]) -> Iterator[str]:
         if section != current:
             current = section
             yield ""
-            yield f"{section}: {said[section]}" if section else "keys"
+            yield f"{section}: {said[section]}" if section else title
         value: Any = defaults
         for part in leaf.name.split("."):
             value = value[part]
