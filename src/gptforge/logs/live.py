@@ -30,6 +30,18 @@ class _Console(Console):
         raise  # rich calls this while it handles the BrokenPipeError
 
 
+def terminal(screen: Screen) -> Console:
+    """rich's console on a screen of which it has been asked whether it can draw; rich itself believes FORCE_COLOR."""
+    return _Console(
+        file=screen,  # type: ignore[arg-type] - rich needs write, flush, isatty, fileno and encoding only
+        force_terminal=True,
+        force_interactive=True,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
+
+
 def _fields(fields: Fields) -> Text:
     return Text("  ").join(
         Text(" ").join([*([Text(label, "dim")] if label else []), Text(value)]) for label, value in fields
@@ -71,15 +83,7 @@ class RichSink(Sink):
     def __init__(
         self, screen: Screen, history: History | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        # Forced, since `screen.can_draw` has been asked already; rich itself would believe FORCE_COLOR.
-        self._console = _Console(
-            file=screen,  # type: ignore[arg-type] - rich needs write, flush, isatty, fileno and encoding only
-            force_terminal=True,
-            force_interactive=True,
-            markup=False,
-            emoji=False,
-            highlight=False,
-        )
+        self._console = terminal(screen)
         self._screen = screen
         self._clock = clock
         self._view = View(history, clock)

@@ -6,6 +6,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from gptforge.logs.live import terminal
 from gptforge.logs.screen import Screen
 from gptforge.sweep.board import HEADS, Board
 from gptforge.sweep.points import Sweep
@@ -19,15 +20,7 @@ class LiveBoard(Board):
     def __init__(self, sweep: Sweep, screen: Screen, console: Console | None = None) -> None:
         super().__init__(sweep)
         self._screen = screen
-        # Forced, since it has been asked already whether this is a terminal; rich would believe FORCE_COLOR
-        self._console = console or Console(
-            file=screen,  # type: ignore[arg-type] - rich needs write, flush, isatty, fileno and encoding only
-            force_terminal=True,
-            force_interactive=True,
-            markup=False,
-            emoji=False,
-            highlight=False,
-        )
+        self._console = console or terminal(screen)
         self._live: Live | None = None
 
     def draw(self) -> None:
@@ -43,6 +36,7 @@ class LiveBoard(Board):
         """The state of the sweep, and a row for each point that runs."""
         width = min(self._console.width, WIDEST)
         table = Table(*HEADS, box=SIMPLE_HEAD, pad_edge=False, header_style="dim", width=width)
+        table.columns[-1].ratio = 1  # the others are as wide as what is in them
         for column, style in zip(table.columns, ("cyan", "", "bold", "", "dim"), strict=True):
             column.style, column.no_wrap, column.overflow = style, True, "ellipsis"
         for row in self.rows():

@@ -145,7 +145,7 @@ def make_board(sweep: Sweep) -> Board:
 
 
 def finish(sweep: Sweep, keep: Keep) -> int:
-    """Tells the table and every failure; the exit code: of the first failure, else 75 if points are left, else 0."""
+    """Tells the table and each failure in a line. The exit code: of the first failure, 75 if points are left, else 0."""
     for line in table(sweep):
         say(line)
     shares_of = importance(sweep)
@@ -154,7 +154,7 @@ def finish(sweep: Sweep, keep: Keep) -> int:
         say(f"what made the difference (share of the variance of bits/byte): {told}")
     failed = [p for p in sweep.points if p.status == FAILED]
     for p in failed:
-        say(f"point {p.number} ({' '.join(sweep.swept(p))}) failed: {p.error}")
+        say(f"point {p.number} ({' '.join(sweep.swept(p))}) failed: {(p.error.splitlines() or [''])[0]}")
     done = sum(p.status == DONE for p in sweep.points)
     cut = sum(p.status == CUT for p in sweep.points)
     also = f", {cut} cut on the way" if cut else ""
