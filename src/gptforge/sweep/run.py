@@ -145,7 +145,7 @@ def make_board(sweep: Sweep) -> Board:
 
 
 def finish(sweep: Sweep, keep: Keep) -> int:
-    """Tells the table and each failure in a line. The exit code: of the first failure, 75 if points are left, else 0."""
+    """Tells the table and each failure in a line. The exit code: the first failure's, 75 if points are left, else 0."""
     for line in table(sweep):
         say(line)
     shares_of = importance(sweep)
