@@ -40,7 +40,7 @@ def at(monkeypatch, board, seconds):
 
 def test_rows_say_how_far_the_points_are(sweep, monkeypatch):
     board = at(monkeypatch, Board(sweep), 100)
-    board.tick(sweep.points[:2], 2)
+    board.tick(sweep.points[:2])
     assert board.rows() == [
         ("0", "40/100", "2.5000", "30.0s", "optimizer.lr=0e-3"),
         ("1", "40/100", "2.5000", "30.0s", "optimizer.lr=1e-3"),
@@ -51,9 +51,9 @@ def test_rows_say_how_far_the_points_are(sweep, monkeypatch):
 
 def test_lines_come_now_and_then(sweep, monkeypatch, capsys):
     board = Board(sweep)
-    at(monkeypatch, board, 10).tick(sweep.points[:2], 2)
+    at(monkeypatch, board, 10).tick(sweep.points[:2])
     assert capsys.readouterr().err == ""
-    at(monkeypatch, board, 40).tick(sweep.points[:2], 2)
+    at(monkeypatch, board, 40).tick(sweep.points[:2])
     assert "point 0 at step 40/100, 30.0s left; point 1" in capsys.readouterr().err
 
 
@@ -86,7 +86,7 @@ def test_the_table_is_drawn_below_the_lines(sweep, monkeypatch):
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=70, color_system=None)
     board = at(monkeypatch, LiveBoard(sweep, Screen(stream), console), 100)
-    board.tick(sweep.points[:2], 2)
+    board.tick(sweep.points[:2])
     board.line("a line\x1b[31m that stays")
     board.close()
     shown = stream.getvalue()
@@ -101,6 +101,6 @@ class Gone(io.StringIO):
 
 def test_a_terminal_that_has_gone_ends_nothing(sweep, monkeypatch):
     board = at(monkeypatch, LiveBoard(sweep, Screen(Gone())), 100)
-    board.tick(sweep.points[:2], 2)
+    board.tick(sweep.points[:2])
     board.line("nobody reads this")
     board.close()

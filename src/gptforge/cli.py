@@ -7,8 +7,10 @@ then hydra.main runs the command, which gives --multirun and --cfg. Here errors 
 
 import atexit
 import contextlib
+import dataclasses
 import difflib
 import importlib
+import importlib.util
 import os
 import sys
 import traceback
@@ -28,9 +30,10 @@ from gptforge.errors import (
     UsageError,
     UserError,
     from_os_error,
+    missing_extra,
 )
 from gptforge.notices import say
-from gptforge.runs import Call, find_sweep, new_sweep_directory
+from gptforge.runs import Call, find_sweep, held, new_sweep_directory
 from gptforge.signals import NOT_BEGUN, end_at_once, follow_parent, turn_deaf
 from gptforge.usage import COMMANDS
 
@@ -165,28 +168,40 @@ def sweep(command: str, line: Line, dirs: list[Path]) -> int:
 
     typed = compose.sweep_keys(line)
     if "resume" in line.free:
-        return go_on_with_sweep(line, typed)
+        return go_on_with_sweep(line, typed, dirs)
     compose.check_readable(command, line.overrides)
     if "dry_run=true" in line.overrides:
         raise UsageError("dry_run=true shows one run, not a sweep", fix="leave out -m, or dry_run=true")
     cfg = SweepConfig(**typed)
+    if cfg.search == "tpe" and importlib.util.find_spec("optuna") is None:
+        raise missing_extra("search", "search=tpe")
     compose.check_ranges(line.overrides)
-    agree(cfg, cfg.trials if cfg.search == "random" else compose.points_of(line.overrides))
+    agree(cfg, compose.points_of(line.overrides) if cfg.search == "grid" else cfg.trials)
     with new_sweep_directory(line.free.get(SWEEP_DIR)) as directory:
         place = f"{SWEEP_DIR}={quoted(directory.as_posix())}"
         hydra_main(lambda _: None, command, line, dirs, *compose.of_the_sweep(cfg), place)
         return finish(read(directory), best.write)
 
 
-def go_on_with_sweep(line: Line, typed: dict[str, Any]) -> int:
+def go_on_with_sweep(line: Line, typed: dict[str, Any], dirs: list[Path]) -> int:
     """A sweep that was interrupted, or of which some points failed. What its points are was settled at its start."""
     from gptforge import best
-    from gptforge.sweep.run import go_on
+    from gptforge.sweep.points import read
+    from gptforge.sweep.run import finish, go_on
 
     if other := [name for name in (*sorted(line.named), *typed) if name not in ("resume", *ON_RESUME)]:
         what = f"{other[0]} cannot change: the points of a sweep are settled when it begins"
         raise UsageError(what, fix=f"leave it out; what may be given is {', '.join(ON_RESUME)}")
-    return go_on(find_sweep(line.free["resume"]), typed, best.write)
+    path = find_sweep(line.free["resume"])
+    sweep = read(path)
+    if not sweep.words:
+        return go_on(path, typed, best.write)
+    cfg = dataclasses.replace(sweep.cfg, **{"retry": False, "yes": False, **typed})
+    again = Line(overrides=sweep.words, flags=["--multirun"])
+    with held(path):
+        place = f"{SWEEP_DIR}={quoted(path.as_posix())}"
+        hydra_main(lambda _: None, "train", again, dirs, *compose.of_the_sweep(cfg), place)
+        return finish(read(path), best.write)
 
 
 def agree(cfg: SweepConfig, n: int) -> None:

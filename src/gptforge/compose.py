@@ -238,10 +238,10 @@ def sweep_keys(line: Line) -> dict[str, Any]:
 
 def of_the_sweep(cfg: SweepConfig) -> list[str]:
     """The overrides by which Hydra's sweeper and launcher learn it. Raises ConfigError."""
-    of_launcher = ("n_jobs", "fail_fast", "halving", "rungs")
+    of_launcher = ("n_jobs", "fail_fast", "halving", "rungs", "retry")
     overrides = [f"hydra.launcher.{key}={shown(getattr(cfg, key))}" for key in of_launcher]
-    if cfg.search == "random":
-        overrides += ["hydra/sweeper=gptforge_random", f"hydra.sweeper.trials={cfg.trials}"]
+    if cfg.search != "grid":
+        overrides += [f"hydra/sweeper=gptforge_{cfg.search}", f"hydra.sweeper.trials={cfg.trials}"]
         overrides.append(f"hydra.sweeper.seed={cfg.search_seed}")
     return overrides
 

@@ -1,8 +1,9 @@
 """What a user can set about a sweep, beside what its points are."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gptforge.config.schema import Resume, key
+from gptforge.config.schema import Problem, Resume, key
 
 FREE = Resume.FREE
 
@@ -18,9 +19,18 @@ class SweepConfig:
     )
     rungs: int = key(2, "how many times halving chooses, each time after a longer training", resume=FREE, ge=1)
     search: str = key(
-        "grid", "which points: every combination, or trials drawn from them", resume=FREE, choices=("grid", "random")
+        "grid",
+        "which points: every combination; trials at random; tpe: each by the results before (extra search)",
+        resume=FREE,
+        choices=("grid", "random", "tpe"),
     )
-    trials: int = key(20, "how many points search=random draws", resume=FREE, ge=1)
-    search_seed: int = key(1, "of the drawing", resume=FREE, ge=0)
+    trials: int = key(20, "how many points search=random or search=tpe makes", resume=FREE, ge=1)
+    search_seed: int = key(1, "of the drawing", resume=FREE, ge=0, le=2**32 - 1)
+
+    def problems(self) -> Iterator[Problem]:
+        if self.search == "tpe" and self.halving is not None:
+            what = "search=tpe finds its points one after the other, halving needs them all at once"
+            yield Problem("halving", what, "search=random")
+
     retry: bool = key(False, "with resume=SWEEP: run its failed points once more", resume=FREE)
     yes: bool = key(False, "begin a sweep of more than 100 points without asking", resume=FREE)

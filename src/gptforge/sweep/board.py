@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from gptforge.config.units import shown_seconds
 from gptforge.errors import LONGEST_LINE
-from gptforge.history import DONE, FAILED, RUNNING, Entry, read
+from gptforge.history import DONE, FAILED, RUNNING, STOPPED, Entry, read
 from gptforge.notices import say
-from gptforge.sweep.points import CUT, Point, Sweep
+from gptforge.sweep.points import CUT, WAITING, Point, Sweep
 
 SECONDS_BETWEEN_LOOKS = 1.0  # at what the runs have written
 SECONDS_BETWEEN_LINES = 30.0  # where nothing can be drawn over
@@ -26,7 +26,6 @@ class Board:
         self._began = self._looked_at = self._told_at = time.monotonic()
         self._held: set[int] = set()
         self._durations: list[float] = []
-        self._waiting = 0
         self.entries: dict[int, Entry] = {}  # of the points that run
 
     def began(self, point: Point) -> None:
@@ -54,10 +53,9 @@ class Board:
         took = f", {shown_seconds(seconds)}" if seconds else ""
         self.line(f"point {point.number} {status}{bits}{took}: {self.what(point)}")
 
-    def tick(self, running: Sequence[Point], waiting: int) -> None:
+    def tick(self, running: Sequence[Point]) -> None:
         """Called a few times a second."""
         now = time.monotonic()
-        self._waiting = waiting
         if now - self._looked_at >= SECONDS_BETWEEN_LOOKS:
             self._looked_at = now
             self.entries = {p.number: read(str(p.number), self._sweep.run(p)) for p in running}
@@ -86,9 +84,9 @@ class Board:
         """How far the sweep is."""
         points = self._sweep.points
         count = Counter(p.status for p in points)
-        parts = [f"{count[DONE]} of {len(points)} points done"]
-        parts += [f"{count[s]} {s}" for s in (FAILED, CUT, RUNNING) if count[s]]
-        parts += [f"{self._waiting} waiting"] if self._waiting else []
+        parts = [f"{count[DONE]} of {max(len(points), self._sweep.size)} points done"]
+        parts += [f"{count[s]} {s}" for s in (FAILED, CUT, STOPPED, RUNNING) if count[s]]
+        parts += [f"{self._waiting()} waiting"] if self._waiting() else []
         left = self._left()
         parts.append(f"{shown_seconds(time.monotonic() - self._began)} gone")
         return ", ".join(parts + ([f"about {shown_seconds(left)} left"] if left is not None else []))
@@ -103,6 +101,10 @@ class Board:
             rows.append((str(number), step, loss, shown_seconds(left) if left is not None else "-"))
         return [(*row, self.what(self._sweep.points[int(row[0])])) for row in rows]
 
+    def _waiting(self) -> int:
+        points = self._sweep.points
+        return sum(p.status == WAITING for p in points) + max(0, self._sweep.size - len(points))
+
     def _left(self) -> float | None:
         """Seconds until the end, by how long the points took so far; None while nothing is known."""
         of_running = [left for entry in self.entries.values() if (left := _left_of(entry)) is not None]
@@ -110,7 +112,7 @@ class Board:
         totals = self._durations or [(e.seconds or 0.0) + (_left_of(e) or 0.0) for e in running]
         if not totals or (self.entries and not of_running):
             return None
-        return (self._waiting * sum(totals) / len(totals) + sum(of_running)) / self._sweep.cfg.n_jobs
+        return (self._waiting() * sum(totals) / len(totals) + sum(of_running)) / self._sweep.cfg.n_jobs
 
 
 def _left_of(entry: Entry) -> float | None:

@@ -55,6 +55,12 @@ class Sweep:
     path: Path
     cfg: SweepConfig
     points: list[Point]
+    words: list[str] = field(default_factory=list)  # of a search: what it looks through, as it was typed
+
+    @property
+    def size(self) -> int:
+        """How many points it will have; a search finds them one after the other."""
+        return self.cfg.trials if self.words else len(self.points)
 
     def run(self, point: Point) -> Run:
         return Run(self.path / str(point.number))
@@ -69,8 +75,8 @@ class Sweep:
         return [override for override in point.overrides if override not in common]
 
     def write(self) -> None:
-        said = {"time": time.time(), "sweep": asdict(self.cfg), "points": [asdict(p) for p in self.points]}
-        write_json(self.path / SWEEP, said)
+        said = {"time": time.time(), "sweep": asdict(self.cfg), "words": self.words}
+        write_json(self.path / SWEEP, {**said, "points": [asdict(p) for p in self.points]})
 
 
 def read(path: Path) -> Sweep:
@@ -81,7 +87,7 @@ def read(path: Path) -> Sweep:
         cfg = build(SweepConfig, held.get("sweep", {}))
     except (LookupError, TypeError, UserError) as e:
         raise CheckpointError(f"the sweep is not complete: {e}", where=str(path / SWEEP)) from None
-    return Sweep(path, cfg, points)
+    return Sweep(path, cfg, points, [str(word) for word in held.get("words", [])])
 
 
 def take_results(point: Point, run: Run) -> None:

@@ -9,8 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
@@ -48,7 +47,7 @@ class Job:
 class Pool:
     """So many places for processes. `environments[i]` is what a process in place i finds beside our own environment.
 
-    `closed` is set once a failure is to be the last thing that happens.
+    `closed` is set once a failure is to be the last thing that happens; `on_ended` is called with each point that ends.
     """
 
     def __init__(
@@ -59,31 +58,22 @@ class Pool:
         self._jobs: list[Job] = []
         self._events: SimpleQueue[tuple[Job, str | int]] = SimpleQueue()
         self.closed = False
+        self.on_ended: Callable[[Point], None] = lambda point: None
         signals.pass_on = self._pass_on
 
     def run(self, tasks: Iterable[Task]) -> None:
-        """Runs the tasks in their order; returns when all have ended, or those that had begun when it was closed."""
-        waiting = deque(tasks)
-        while self._jobs or (waiting and not self.stopping()):
-            if self._free and waiting and not self.stopping():
-                self._begin_next(waiting)
-            self._board.tick([job.point for job in self._jobs], len(waiting))
+        """Runs the tasks in their order, each taken when there is a place for it. Returns when all have ended, or those
+        that had begun when it was closed."""
+        waiting = _Queue(iter(tasks), lambda task: in_use(self._sweep.run(task.point)), self._board.held)
+        while self._jobs or (waiting.more and not self.stopping()):
+            while self._free and not self.stopping() and (task := waiting.take()):
+                self._begin(task)
+            self._board.tick([job.point for job in self._jobs])
             self._listen()
 
     def stopping(self) -> bool:
         """Whether no further process may begin."""
         return self.closed or bool(self._signals.asked)
-
-    def _begin_next(self, waiting: deque[Task]) -> None:
-        """Gives a free place to the first task whose run nobody else has: of a sweep that was killed, a process may
-        still be saving."""
-        for _ in range(len(waiting)):
-            task = waiting.popleft()
-            if not in_use(self._sweep.run(task.point)):
-                self._begin(task)
-                return
-            self._board.held(task.point)
-            waiting.append(task)
 
     def _begin(self, task: Task) -> None:
         point, place = task.point, self._free.pop(0)
@@ -141,10 +131,39 @@ class Pool:
             self.closed |= self._sweep.cfg.fail_fast
         self._sweep.write()
         self._board.ended(point, job.task.until)
+        self.on_ended(point)
 
     def _pass_on(self, number: int) -> None:
         for job in self._jobs:
             job.process.send_signal(number)
+
+
+class _Queue:
+    """Tasks in their order, but those whose run a process still has: of a sweep that was killed, one may be saving."""
+
+    def __init__(self, tasks: Iterator[Task], is_held: Callable[[Task], bool], tell: Callable[[Point], None]) -> None:
+        self._tasks, self._is_held, self._tell = tasks, is_held, tell
+        self._held: list[Task] = []
+        self._ended = False
+
+    @property
+    def more(self) -> bool:
+        """Whether there may be another task."""
+        return bool(self._held) or not self._ended
+
+    def take(self) -> Task | None:
+        """The next task that can begin; None: there is none now."""
+        for task in self._held:
+            if not self._is_held(task):
+                self._held.remove(task)
+                return task
+        for task in self._tasks:
+            if not self._is_held(task):
+                return task
+            self._held.append(task)
+            self._tell(task.point)
+        self._ended = True
+        return None
 
 
 def command(sweep: Sweep, task: Task) -> list[str]:

@@ -3,22 +3,25 @@
 Knows neither Hydra, which finds the points, nor torch, which their processes use.
 """
 
+import contextlib
 import copy
+import itertools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from gptforge.config import SweepConfig
 from gptforge.config.schema import build
+from gptforge.durable import make_directories
 from gptforge.errors import EXIT_BUG, EXIT_DONE, EXIT_STOPPED, ConfigError
 from gptforge.hardware import gpus, physical_cores, shares
 from gptforge.history import DONE, FAILED, STOPPED
 from gptforge.jsonfile import read_json, write_json
 from gptforge.logs.screen import Screen, still
 from gptforge.notices import say
-from gptforge.runs import held
+from gptforge.runs import SWEEP, held
 from gptforge.signals import StopSignals
 from gptforge.sweep import halving
 from gptforge.sweep.board import Board
@@ -41,24 +44,54 @@ class Frozen:
     error: str = ""
 
 
+class Source(Protocol):
+    """Where a search finds its points, one after the other, each with the results of those before in mind."""
+
+    def ask(self, number: int) -> Frozen | None:
+        """The next point; None where there is no other."""
+        ...
+
+    def tell(self, point: Point) -> None:
+        """How a point has ended."""
+        ...
+
+
 def begin(path: Path, cfg: SweepConfig, frozen: list[Frozen]) -> None:
     """Writes down every point as it will be run, then runs them. A failing one does not stop the others."""
     sweep = Sweep(path, cfg, [one.point for one in frozen])
-    (path / "points").mkdir(parents=True, exist_ok=True)
     for one in frozen:
-        saved, error = one.saved, one.error
-        if saved is not None and cfg.halving is not None:
-            try:
-                saved = halving.prepared(saved, cfg.halving, cfg.rungs)
-            except ConfigError as e:
-                saved, error = None, str(e)
-        if saved is None:
-            one.point.status, one.point.exit_code, one.point.error = FAILED, ConfigError.exit_code, error
-            say(f"point {one.point.number} cannot be: {' '.join(sweep.swept(one.point))}\ngptforge: {error}")
-        else:
-            write_json(sweep.frozen(one.point), with_threads(saved, cfg.n_jobs))
+        _freeze(sweep, one)
     sweep.write()
     _train(sweep)
+
+
+def search(path: Path, cfg: SweepConfig, words: list[str], source: Source) -> None:
+    """Runs the points that a source names, up to cfg.trials; of one that goes on, first those that are unfinished."""
+    sweep = continued(path, asdict(cfg)) if (path / SWEEP).exists() else Sweep(path, cfg, [], words)
+    sweep.write()
+    for point in sweep.points:
+        if point.status in (DONE, FAILED):
+            source.tell(point)
+    with _pool(sweep) as pool:
+        pool.on_ended = source.tell
+        unfinished = [Task(p) for p in sweep.points if p.status not in (DONE, FAILED)]
+        pool.run(itertools.chain(unfinished, _asked(sweep, source, pool)))
+
+
+def _asked(sweep: Sweep, source: Source, pool: Pool) -> Iterator[Task]:
+    """What a source names, while more is wanted."""
+    while len(sweep.points) < sweep.cfg.trials and not pool.stopping():
+        one = source.ask(len(sweep.points))
+        if one is None:
+            return
+        sweep.points.append(one.point)
+        _freeze(sweep, one)
+        sweep.write()
+        if one.point.status != FAILED:
+            yield Task(one.point)
+            continue
+        source.tell(one.point)
+        pool.closed |= sweep.cfg.fail_fast
 
 
 def go_on(path: Path, typed: Mapping[str, Any], keep: Keep) -> int:
@@ -67,11 +100,33 @@ def go_on(path: Path, typed: Mapping[str, Any], keep: Keep) -> int:
     `typed` are the keys of SweepConfig that are not as the sweep was begun.
     """
     with held(path):
-        sweep = read(path)
-        sweep.cfg = build(SweepConfig, asdict(sweep.cfg) | {"retry": False, "yes": False, **typed})
-        reconcile(sweep, sweep.cfg.retry)
+        sweep = continued(path, typed)
         _train(sweep)
         return finish(sweep, keep)
+
+
+def continued(path: Path, typed: Mapping[str, Any]) -> Sweep:
+    """A sweep as it stands, for another start of it."""
+    sweep = read(path)
+    sweep.cfg = build(SweepConfig, asdict(sweep.cfg) | {"retry": False, "yes": False, **typed})
+    reconcile(sweep, sweep.cfg.retry)
+    return sweep
+
+
+def _freeze(sweep: Sweep, one: Frozen) -> None:
+    """Writes a point's config; one that cannot be has failed, and is told of."""
+    saved, error, point = one.saved, one.error, one.point
+    if saved is not None and sweep.cfg.halving is not None:
+        try:
+            saved = halving.prepared(saved, sweep.cfg.halving, sweep.cfg.rungs)
+        except ConfigError as e:
+            saved, error = None, str(e)
+    if saved is None:
+        point.status, point.exit_code, point.error = FAILED, ConfigError.exit_code, error
+        say(f"point {point.number} cannot be: {' '.join(sweep.swept(point))}\ngptforge: {error}")
+    else:
+        make_directories(sweep.frozen(point).parent)
+        write_json(sweep.frozen(point), with_threads(saved, sweep.cfg.n_jobs))
 
 
 def with_threads(saved: Mapping[str, Any], n_jobs: int) -> Mapping[str, Any]:
@@ -90,18 +145,24 @@ def with_threads(saved: Mapping[str, Any], n_jobs: int) -> Mapping[str, Any]:
 
 def _train(sweep: Sweep) -> None:
     """Runs what has not been run, rung by rung if it is halved."""
-    cfg = sweep.cfg
-    own = shares(gpus(), cfg.n_jobs) if cfg.n_jobs > 1 else [[]]
+    with _pool(sweep) as pool:
+        alive = [p for p in sweep.points if p.status not in (FAILED, CUT)]
+        for power in range(sweep.cfg.rungs if sweep.cfg.halving else 0, 0, -1):
+            alive = _rung(sweep, pool, alive, float(sweep.cfg.halving or 1) ** -power)
+        pool.run(Task(p) for p in alive if p.status not in (DONE, FAILED))
+
+
+@contextlib.contextmanager
+def _pool(sweep: Sweep) -> Iterator[Pool]:
+    """Places for the processes of a sweep, and signals that reach them; at the end the sweep is as it is written."""
+    own = shares(gpus(), sweep.cfg.n_jobs) if sweep.cfg.n_jobs > 1 else [[]]
     environments = [{"CUDA_VISIBLE_DEVICES": ",".join(names)} if names else {} for names in own]
     board = make_board(sweep)
     with StopSignals() as signals, signals.polled():
         pool = Pool(sweep, environments, board, signals)
-        pool.closed = cfg.fail_fast and any(p.status == FAILED for p in sweep.points)
+        pool.closed = sweep.cfg.fail_fast and any(p.status == FAILED for p in sweep.points)
         try:
-            alive = [p for p in sweep.points if p.status not in (FAILED, CUT)]
-            for power in range(cfg.rungs if cfg.halving else 0, 0, -1):
-                alive = _rung(sweep, pool, alive, float(cfg.halving or 1) ** -power)
-            pool.run(Task(p) for p in alive if p.status not in (DONE, FAILED))
+            yield pool
         finally:
             board.close()
             signals.pass_on = None
@@ -159,7 +220,7 @@ def finish(sweep: Sweep, keep: Keep) -> int:
     cut = sum(p.status == CUT for p in sweep.points)
     also = f", {cut} cut on the way" if cut else ""
     say(f"sweep in {sweep.path}: {done} of {len(sweep.points)} points done{also}")
-    left = any(p.status in (STOPPED, SKIPPED) for p in sweep.points)
+    left = any(p.status in (STOPPED, SKIPPED) for p in sweep.points) or len(sweep.points) < sweep.size
     if left:
         say(f"next:   gptforge train -m resume={sweep.path}")
     elif written := keep(sweep):

@@ -27,6 +27,7 @@ class ProcessLauncherConf:
     fail_fast: Any = False
     halving: Any = None
     rungs: Any = 2
+    retry: Any = False
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="gptforge", node=ProcessLauncherConf, provider="gptforge")
@@ -44,21 +45,25 @@ class ProcessLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs the points. Failures are recorded in the sweep, never raised, so the others run on."""
-        from gptforge.config import SweepConfig
-        from gptforge.config.schema import build
         from gptforge.sweep.run import begin
 
-        cfg = build(SweepConfig, self.options, lambda key: f"hydra.launcher.{key}")
         frozen = [self.frozen(initial_job_idx + i, list(overrides)) for i, overrides in enumerate(job_overrides)]
         directory = Path(self.config.hydra.sweep.dir)
         (directory / "multirun.yaml").unlink(missing_ok=True)  # Hydra's notes; sweep.json and points/ say it all
-        begin(directory, cfg, frozen)
+        begin(directory, self.settings(), frozen)
         returns = []
         for one in frozen:
             result = JobReturn(overrides=one.point.overrides, status=JobStatus.COMPLETED)
             result.return_value = one.point.bits
             returns.append(result)
         return returns
+
+    def settings(self):
+        """The options as a SweepConfig. Raises ConfigError."""
+        from gptforge.config import SweepConfig
+        from gptforge.config.schema import build
+
+        return build(SweepConfig, self.options, lambda key: f"hydra.launcher.{key}")
 
     def frozen(self, number: int, overrides: list[str]):
         """One point's frozen config, or what is wrong with it."""

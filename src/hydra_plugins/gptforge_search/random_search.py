@@ -58,7 +58,7 @@ class RandomSweeper(Sweeper):
 
 def drawn(overrides: Sequence[Override], trials: int, seed: int) -> list[list[str]]:
     """Up to `trials` different points, the same ones for the same seed."""
-    lists = [_values(override) for override in overrides]
+    lists = [values(override) for override in overrides]
     finite = [values for values in lists if values is not None]
     rng = random.Random(seed)
     if len(finite) == len(lists) and math.prod(map(len, finite)) <= trials:
@@ -75,7 +75,7 @@ def drawn(overrides: Sequence[Override], trials: int, seed: int) -> list[list[st
     return [list(point) for point in points]
 
 
-def _values(override: Override) -> list[str] | None:
+def values(override: Override) -> list[str] | None:
     """The values that an override names, as overrides; None for a range of numbers."""
     key = override.get_key_element()
     if not override.is_sweep_override():
