@@ -56,6 +56,7 @@ class Sweep:
     cfg: SweepConfig
     points: list[Point]
     words: list[str] = field(default_factory=list)  # of a search: what it looks through, as it was typed
+    keys: list[str] = field(default_factory=list)  # of a search: what its points differ in
 
     @property
     def size(self) -> int:
@@ -70,12 +71,14 @@ class Sweep:
 
     def swept(self, point: Point) -> list[str]:
         """The overrides that not all points have."""
+        if self.keys:
+            return [override for override in point.overrides if override.partition("=")[0] in self.keys]
         common = set[str]().union(*(p.overrides for p in self.points))
         common = common.intersection(*(p.overrides for p in self.points)) if len(self.points) > 1 else set()
         return [override for override in point.overrides if override not in common]
 
     def write(self) -> None:
-        said = {"time": time.time(), "sweep": asdict(self.cfg), "words": self.words}
+        said = {"time": time.time(), "sweep": asdict(self.cfg), "words": self.words, "keys": self.keys}
         write_json(self.path / SWEEP, {**said, "points": [asdict(p) for p in self.points]})
 
 
@@ -87,7 +90,8 @@ def read(path: Path) -> Sweep:
         cfg = build(SweepConfig, held.get("sweep", {}))
     except (LookupError, TypeError, UserError) as e:
         raise CheckpointError(f"the sweep is not complete: {e}", where=str(path / SWEEP)) from None
-    return Sweep(path, cfg, points, [str(word) for word in held.get("words", [])])
+    words, keys = ([str(word) for word in held.get(name, [])] for name in ("words", "keys"))
+    return Sweep(path, cfg, points, words, keys)
 
 
 def take_results(point: Point, run: Run) -> None:

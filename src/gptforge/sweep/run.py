@@ -45,7 +45,12 @@ class Frozen:
 
 
 class Source(Protocol):
-    """Where a search finds its points, one after the other, each with the results of those before in mind."""
+    """Where a search finds its points, one after the other, each with the results of those before in mind.
+
+    `keys` are what they differ in.
+    """
+
+    keys: list[str]
 
     def ask(self, number: int) -> Frozen | None:
         """The next point; None where there is no other."""
@@ -67,7 +72,7 @@ def begin(path: Path, cfg: SweepConfig, frozen: list[Frozen]) -> None:
 
 def search(path: Path, cfg: SweepConfig, words: list[str], source: Source) -> None:
     """Runs the points that a source names, up to cfg.trials; of one that goes on, first those that are unfinished."""
-    sweep = continued(path, asdict(cfg)) if (path / SWEEP).exists() else Sweep(path, cfg, [], words)
+    sweep = continued(path, asdict(cfg)) if (path / SWEEP).exists() else Sweep(path, cfg, [], words, source.keys)
     sweep.write()
     for point in sweep.points:
         if point.status in (DONE, FAILED):

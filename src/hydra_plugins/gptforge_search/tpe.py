@@ -76,6 +76,7 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._fixed = [found[0] for o in overrides if (found := values(o)) is not None and len(found) == 1]
         self._distributions = {o.get_key_element(): d for o in overrides if (d := _distribution(o)) is not None}
+        self.keys = list(self._distributions)
         self._launcher = launcher
         self._study = optuna.create_study(
             storage=f"sqlite:///{path}", study_name="gptforge", load_if_exists=True, direction="minimize"
