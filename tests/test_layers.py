@@ -41,6 +41,7 @@ LAYERS = {
     "parts": {"model", "data", "tokenizers", "optim"},
     "ground": {
         *("config", "runs", "errors", "assets", "signals", "dist", "locks", "durable", "jsonfile", "tensors", ""),
+        "option_files",
     },
 }
 ORDER = list(LAYERS)
@@ -49,7 +50,7 @@ ALLOWED_SIDEWAYS = {("train", "evals"), ("train", "sampling"), ("evals", "sampli
 HYDRA = {"gptforge.cli", "gptforge.compose"}
 TORCH_FREE = {
     *("cli", "config", "runs", "errors", "assets", "completion", "signals", "usage", "sweep", "notices", "locks"),
-    *("history", "conditions"),
+    *("history", "conditions", "option_files"),
     *("durable", "jsonfile"),
 }
 

@@ -75,6 +75,10 @@ class Grammar:
             return Problem(name, f"{name!r} is a section, not a key", ", ".join(inside[:6]))
         return self.unknown(name)
 
+    def takes_many(self, name: str) -> bool:
+        leaf = self.leaf(name)
+        return isinstance(leaf, Leaf) and leaf.takes_many
+
     def unknown(self, name: str) -> Problem:
         """The problem of a name that is neither key nor group, with the one that was probably meant."""
         near = nearest(name, [*self.groups, *(leaf.name for leaf in leaves(self.schema))], 1)
@@ -102,6 +106,7 @@ def parse(tokens: list[str], grammar: Grammar) -> Line:
     problems: list[Problem] = []
     queue = joined(without_flags(tokens, line, problems))
     positionals = list(grammar.positionals)
+    many: dict[str, list[str]] = {}  # the words of a positional that takes all that are left
     last = ""
     while queue and not line.help:
         token = queue.pop(0)
@@ -112,11 +117,15 @@ def parse(tokens: list[str], grammar: Grammar) -> Line:
         name, equals, value = understood.partition("=")
         if equals:
             problems += override(name.strip(), value, grammar, line)
+        elif positionals and grammar.takes_many(positionals[0]):
+            many.setdefault(positionals[0], []).append(token)
         elif positionals:
             problems += override(positionals.pop(0), token, grammar, line)
         else:
             problems.append(bare_word(token, last, queue, grammar))
         last = token
+    for name, words in many.items():
+        problems += override(name, f"[{','.join(map(quoted, words))}]", grammar, line)
     if "data.sources" in line.named and not {"data", "resume", SAVED} & (line.named | set(line.free)):
         line.overrides.append("data=mix")
     if "--resolve" in line.flags and not {"--cfg", "-c"} & set(line.flags):

@@ -19,18 +19,13 @@ from gptforge.config import SCHEMAS
 from gptforge.config.saved import load_config, read_saved, refuse_changes
 from gptforge.config.schema import Problem, build, config_error, flatten, leaves, to_dict
 from gptforge.errors import ConfigError, UsageError, looks_secret
+from gptforge.option_files import conf_dir, read_yaml
 from gptforge.runs import Call, Run
 
 HYDRA_VERSION_BASE = "1.3"
 OF_ONE_RUN = ("resume", "resume_allow", "dry_run")  # keys that a new run does not take from a saved config
 OF_ONE_START = (*OF_ONE_RUN, "train.stop_after")  # and those that speak of one start of a run only
 UNSET_DIR = "."  # hydra.run.dir in conf/: gptforge names the run itself
-
-
-def conf_dir() -> Path:
-    """conf/ inside the installed package, or at the top of an editable checkout."""
-    packaged = Path(__file__).parent / "conf"
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "conf"
 
 
 def conf_dirs(own: list[Path]) -> list[Path]:
@@ -58,10 +53,6 @@ def options(command: str, dirs: list[Path]) -> dict[str, list[str]]:
         group: sorted({path.stem for folder in dirs for path in (folder / group).glob("*.yaml")})
         for group in default_options(command)
     }
-
-
-def read_yaml(path: Path) -> Any:
-    return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
 
 
 def shadowed(dirs: list[Path]) -> list[Path]:

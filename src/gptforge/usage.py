@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from gptforge import __version__
-from gptforge.compose import conf_dir, default_options, options, read_yaml
+from gptforge.compose import default_options, options
 from gptforge.config import SCHEMAS
-from gptforge.config.schema import MISSING, leaves, sections, shown, to_dict
+from gptforge.config.schema import MISSING, Leaf, leaves, sections, shown
+from gptforge.option_files import with_options
 
 EXAMPLES = """\
   gptforge train                                         the small model on Shakespeare, about three minutes
@@ -39,6 +40,7 @@ COMMANDS = {
     "info": Command("what a config means: parameters, FLOPs, memory, without training"),
     "tokenizer report": Command("how a tokenizer cuts a text, and how well", positionals=("ckpt",)),
     "runs": Command("the runs there are, and how they went", positionals=("path",)),
+    "show": Command("one run: what it is, how it went, what to type next", positionals=("run",)),
     "doctor": Command("what this machine has, and what is missing"),
     "completion": Command("print the completion script for bash, zsh or fish"),
 }
@@ -64,7 +66,8 @@ def usage() -> str:
 
 def command_help(command: str, dirs: list[Path]) -> str:
     """The groups of a command with their options, then every key with type, default and doc."""
-    positional = "".join(f" [{name.upper()}]" for name in COMMANDS[command].positionals)
+    known = {leaf.name: leaf for leaf in leaves(SCHEMAS[command])}
+    positional = "".join(f" [{_word(known[name])}]" for name in COMMANDS[command].positionals)
     lines = [f"usage: gptforge {command}{positional} [group=option] [key=value] ...", "", COMMANDS[command].what, ""]
     chosen = default_options(command)
     names = options(command, dirs)
@@ -75,7 +78,7 @@ def command_help(command: str, dirs: list[Path]) -> str:
             mark = "*" if option == chosen[group] else " "
             lines.append(f"  {mark} {group + '=' + option:24} {first_comment(dirs, group, option)}")
         lines += [""] if names[group] else []
-    lines += list(key_lines(SCHEMAS[command], with_options(command, chosen)))
+    lines += list(key_lines(SCHEMAS[command], with_options(SCHEMAS[command], chosen)))
     lines += [
         "",
         "A key whose last part is unique may be typed alone: lr=1e-3. --key value works too.",
@@ -87,6 +90,11 @@ def command_help(command: str, dirs: list[Path]) -> str:
     return "\n".join(lines)
 
 
+def _word(leaf: Leaf) -> str:
+    """A key in the usage line: NAME, or NAME ... where it takes all words."""
+    return leaf.name.upper() + (" ..." if leaf.takes_many else "")
+
+
 def first_comment(dirs: list[Path], group: str, option: str) -> str:
     """What an option's file says of itself in its first comment."""
     for folder in dirs:
@@ -95,15 +103,6 @@ def first_comment(dirs: list[Path], group: str, option: str) -> str:
             comments = (line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line[:1] == "#")
             return next((c for c in comments if not c.startswith("@package")), "")
     return ""
-
-
-def with_options(command: str, chosen: Mapping[str, str | None]) -> dict[str, Any]:
-    """The defaults of a command's keys, its default options merged in."""
-    tree = to_dict(SCHEMAS[command]())
-    for group, option in chosen.items():
-        if option:
-            _merge(tree[group], read_yaml(Path(conf_dir(), group, f"{option}.yaml")))
-    return tree
 
 
 def key_lines(schema: type, defaults: Mapping[str, Any]) -> Iterator[str]:
@@ -126,11 +125,3 @@ def key_lines(schema: type, defaults: Mapping[str, Any]) -> Iterator[str]:
 
 def _invisible(value: Any) -> bool:
     return isinstance(value, str) and value != value.strip()
-
-
-def _merge(tree: dict[str, Any], over: Mapping[str, Any]) -> None:
-    for name, value in over.items():
-        if isinstance(value, dict):
-            _merge(tree[name], value)
-        else:
-            tree[name] = value

@@ -16,7 +16,7 @@ from gptforge.config.loop import CheckpointConfig, EvalConfig, LogConfig, LoopCo
 from gptforge.config.model import ModelConfig
 from gptforge.config.optim import OptimizerConfig, ScheduleConfig
 from gptforge.config.parallel import ParallelConfig
-from gptforge.config.runs import RunsConfig
+from gptforge.config.runs import RunsConfig, ShowConfig
 from gptforge.config.runtime import RuntimeConfig
 from gptforge.config.sample import SampleTokenizerConfig, SamplingConfig
 from gptforge.config.schema import MISSING, Problem, Resume, key, shown
@@ -148,6 +148,7 @@ SCHEMAS: dict[str, type] = {
     "info": InfoConfig,
     "tokenizer report": TokenizerReportConfig,
     "runs": RunsConfig,
+    "show": ShowConfig,
     "doctor": DoctorConfig,
 }
 
@@ -155,6 +156,6 @@ __all__ = [
     "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "CleanConfig", "DataConfig", "DoctorConfig",
     "EvalConfig", "EvalDataConfig", "EvalTextConfig", "InfoConfig", "LogConfig", "LoopConfig", "ModelConfig",
     "OptimizerConfig", "ParallelConfig", "PrepareConfig", "RunsConfig", "RuntimeConfig", "SampleConfig",
-    "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "TokenizerConfig", "TokenizerReportConfig",
-    "TrainConfig",
+    "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "ShowConfig", "TokenizerConfig",
+    "TokenizerReportConfig", "TrainConfig",
 ]  # fmt: skip

@@ -21,3 +21,11 @@ class RunsConfig:
     )
     limit: int | None = key(20, "how many to show; null: all", resume=FREE, ge=1)
     json: bool = key(False, "print JSON, without the limit", resume=FREE)
+
+
+@dataclass(kw_only=True, slots=True)
+class ShowConfig:
+    """gptforge show"""
+
+    run: str = key("latest", "the run: latest, a name below runs/, or a path", resume=FREE, free_text=True)
+    json: bool = key(False, "print JSON", resume=FREE)
