@@ -277,3 +277,35 @@ def test_any_wrong_name_gets_an_answer(name):
 def test_resolve_goes_with_cfg_only():
     assert "--cfg job --resolve" in complaint("--resolve")
     assert parse(["--cfg", "job", "--resolve"], TRAIN).flags == ["--cfg", "job", "--resolve"]
+
+
+# Words for a key that is a list -----------------------------------------------------
+
+
+COMPARE = grammar("compare")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        (["a", "b", "c"], ['runs=["a","b","c"]']),
+        (["a", "json=true", "b"], ["json=true", 'runs=["a","b"]']),
+        (["--json", "a", "b"], ["json=true", 'runs=["a","b"]']),
+        (["runs/a b", "c,d"], ['runs=["runs/a b","c,d"]']),
+        (["runs=[a,b]"], ["runs=[a,b]"]),
+    ],
+)
+def test_all_bare_words_are_items_of_a_list(tokens, expected):
+    assert overrides(*tokens, using=COMPARE) == expected
+
+
+def test_words_and_the_key_together_are_one_too_many():
+    assert "runs is given twice" in complaint("a", "b", "runs=[c]", using=COMPARE)
+    assert "'b' is not key=value" in complaint("a", "b", using=grammar("show"))
+
+
+@given(words=st.lists(st.text(string.printable, min_size=1).filter(lambda w: "=" not in w and w[0] != "-"), min_size=1))
+def test_items_arrive_as_they_were_typed(words):
+    line = parse(list(words), COMPARE)
+    composed = compose.compose("compare", line, DIRS)
+    assert composed.config.runs == words

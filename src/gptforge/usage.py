@@ -41,6 +41,7 @@ COMMANDS = {
     "tokenizer report": Command("how a tokenizer cuts a text, and how well", positionals=("ckpt",)),
     "runs": Command("the runs there are, and how they went", positionals=("path",)),
     "show": Command("one run: what it is, how it went, what to type next", positionals=("run",)),
+    "compare": Command("runs beside each other: is the difference more than noise?", positionals=("runs",)),
     "doctor": Command("what this machine has, and what is missing"),
     "completion": Command("print the completion script for bash, zsh or fish"),
 }

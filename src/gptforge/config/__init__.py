@@ -16,7 +16,7 @@ from gptforge.config.loop import CheckpointConfig, EvalConfig, LogConfig, LoopCo
 from gptforge.config.model import ModelConfig
 from gptforge.config.optim import OptimizerConfig, ScheduleConfig
 from gptforge.config.parallel import ParallelConfig
-from gptforge.config.runs import RunsConfig, ShowConfig
+from gptforge.config.runs import CompareConfig, RunsConfig, ShowConfig
 from gptforge.config.runtime import RuntimeConfig
 from gptforge.config.sample import SampleTokenizerConfig, SamplingConfig
 from gptforge.config.schema import MISSING, Problem, Resume, key, shown
@@ -149,13 +149,14 @@ SCHEMAS: dict[str, type] = {
     "tokenizer report": TokenizerReportConfig,
     "runs": RunsConfig,
     "show": ShowConfig,
+    "compare": CompareConfig,
     "doctor": DoctorConfig,
 }
 
 __all__ = [
-    "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "CleanConfig", "DataConfig", "DoctorConfig",
-    "EvalConfig", "EvalDataConfig", "EvalTextConfig", "InfoConfig", "LogConfig", "LoopConfig", "ModelConfig",
-    "OptimizerConfig", "ParallelConfig", "PrepareConfig", "RunsConfig", "RuntimeConfig", "SampleConfig",
-    "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "ShowConfig", "TokenizerConfig",
+    "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "CleanConfig", "CompareConfig", "DataConfig",
+    "DoctorConfig", "EvalConfig", "EvalDataConfig", "EvalTextConfig", "InfoConfig", "LogConfig", "LoopConfig",
+    "ModelConfig", "OptimizerConfig", "ParallelConfig", "PrepareConfig", "RunsConfig", "RuntimeConfig",
+    "SampleConfig", "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "ShowConfig", "TokenizerConfig",
     "TokenizerReportConfig", "TrainConfig",
 ]  # fmt: skip

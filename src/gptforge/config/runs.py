@@ -29,3 +29,12 @@ class ShowConfig:
 
     run: str = key("latest", "the run: latest, a name below runs/, or a path", resume=FREE, free_text=True)
     json: bool = key(False, "print JSON", resume=FREE)
+
+
+@dataclass(kw_only=True, slots=True)
+class CompareConfig:
+    """gptforge compare"""
+
+    runs: list[str] = key([], "two runs or more, each a name below runs/ or a path", resume=FREE)
+    svg: str | None = key(None, "draw the curves of val_loss into this file", resume=FREE, free_text=True)
+    json: bool = key(False, "print JSON", resume=FREE)

@@ -81,7 +81,10 @@ class LossPicture(Sink):
 class Axes:
     """Where a step and a loss are in the picture."""
 
-    def __init__(self, steps: list[float], losses: list[float]) -> None:
+    def __init__(
+        self, steps: list[float], losses: list[float], x_name: str = "step", y_name: str = "loss (nats per token)"
+    ) -> None:
+        self._names = x_name, y_name
         self._x = ticks(min([0.0, *steps]), max(steps, default=1.0), 8, least=1)
         self._y = ticks(min(losses, default=0.0), max(losses, default=1.0), 6)
         # Only the labels need round ends: the curve may use the width to its last step.
@@ -98,6 +101,7 @@ class Axes:
 
     def drawn(self) -> list[str]:
         floor, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+        x_name, y_name = self._names
         parts = []
         for value, text in zip(self._y, tick_texts(self._y), strict=True):
             y = self.at((self._x[0], value))[1]
@@ -109,16 +113,17 @@ class Axes:
                 parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{floor}" y2="{floor + 5}"/>')
                 parts.append(f'<text x="{x:.1f}" y="{floor + 20}" text-anchor="middle">{text}</text>')
         parts.append(f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{floor}" y2="{floor}"/>')
-        parts.append(f'<text x="{(LEFT + right) / 2:.0f}" y="{HEIGHT - 10}" text-anchor="middle">step</text>')
+        parts.append(f'<text x="{(LEFT + right) / 2:.0f}" y="{HEIGHT - 10}" text-anchor="middle">{x_name}</text>')
         middle = (TOP + floor) // 2
         turned = f'x="16" y="{middle}" transform="rotate(-90 16 {middle})"'
-        parts.append(f'<text {turned} text-anchor="middle">loss (nats per token)</text>')
+        parts.append(f'<text {turned} text-anchor="middle">{y_name}</text>')
         return parts
 
-    def path(self, points: list[Point], style: str) -> str:
+    def path(self, points: list[Point], style: str, dash: str = "none") -> str:
         # A line from a point to itself shows as a dot.
         places = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(self.at, points if len(points) > 1 else points * 2))
-        return f'<polyline class="{style}" points="{places}"/>'
+        dashed = "" if dash == "none" else f' stroke-dasharray="{dash}"'
+        return f'<polyline class="{style}"{dashed} points="{places}"/>'
 
 
 def _train_lines(points: list[Point], axes: Axes) -> list[str]:

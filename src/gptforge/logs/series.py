@@ -25,9 +25,9 @@ def finite(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def points(records: Sequence[Mapping[str, Any]], name: str) -> list[Point]:
+def points(records: Sequence[Mapping[str, Any]], name: str, over: str = "step") -> list[Point]:
     """(step, value) of the records that have a value of this name which can be drawn."""
-    pairs = [(finite(record.get("step")), finite(record.get(name))) for record in records]
+    pairs = [(finite(record.get(over)), finite(record.get(name))) for record in records]
     return [(x, y) for x, y in pairs if x is not None and y is not None and abs(y) < LARGEST and abs(x) < LARGEST]
 
 

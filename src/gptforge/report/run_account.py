@@ -3,6 +3,7 @@
 A part that is missing or damaged is named under `missing`, and the rest is there. Knows not how any of it is shown.
 """
 
+import contextlib
 import math
 import os
 import shlex
@@ -43,7 +44,8 @@ def account(run: Run) -> dict[str, Any]:
         "changed": changed(saved),
         "decisions": _read(run.decisions, "the decisions", missing),
         "results": _results(records, summary, ended=entry.status not in (RUNNING, DEAD)),
-        "data_facts": _read(run.data, "what is known of the text", missing) or None,
+        "config": saved.get("config") if isinstance(saved.get("config"), dict) else {},
+        "data_facts": facts(run, missing),
         "curves": {name: points(records, name) for name in ("train_loss", "val_loss")},
         "checkpoints": list(checkpoints(run)),
         "environment": _read(run.environment, "the environment", missing),
@@ -64,6 +66,16 @@ def metrics(run: Run, missing: list[str]) -> list[dict[str, Any]]:
     except OSError as e:
         missing.append(f"metrics.jsonl cannot be read: {e.strerror}")
     return []
+
+
+def facts(run: Run, missing: list[str]) -> dict[str, Any]:
+    """What text was learnt: data.json, or of an older run the fingerprint in its newest checkpoint."""
+    if found := _read(run.data, "what is known of the text", missing):
+        return found
+    with contextlib.suppress(CheckpointError, OSError, LookupError, AttributeError):
+        state = read_json(run.newest_first()[0] / "state.json", "the training state")
+        return {name: state["fingerprint"].get(name) for name in ("data", "tokenizer")}
+    return {}
 
 
 def changed(saved: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

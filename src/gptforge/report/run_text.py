@@ -61,7 +61,7 @@ def _about(told: Mapping[str, Any]) -> str:
 def _head(told: Mapping[str, Any], width: int) -> Iterator[str]:
     """What the run is, one thing a line."""
     count = told["parameters"] or told["results"].get("parameters")
-    facts, environment = told["data_facts"] or {}, told["environment"]
+    facts, environment = told["data_facts"], told["environment"]
     took = f", {shown_seconds(told['seconds'])} of training" if finite(told["seconds"]) is not None else ""
     step = told["step"] if told["step"] is not None else told["results"].get("steps")
     steps = told["steps"] or _value(told["decisions"], "steps")
