@@ -97,6 +97,7 @@ class TestVerdicts:
         found = beside("a1", "again", "slow1")
         assert [v["verdict"] for v in found["verdicts"]] == [UNKNOWN]
         assert "A, B have the same seed, and the same weights: they count as one" in found["notes"]
+        assert len(found["groups"][0]["values"]) == 1
         changed("again", "summary.json", weights_sha256="0")
         assert any("other weights" in note for note in beside("a1", "again")["notes"])
 
@@ -128,11 +129,15 @@ class TestTexts:
         assert found["metric"] == BITS and "bits per byte can" in found["why"]
         val = [json.loads(line).get("val_bpb") for line in Path("runs/a1/metrics.jsonl").read_text().splitlines()]
         assert found["groups"][0]["values"] == [min(v for v in val if v is not None)]
+        with Path("runs/a1/metrics.jsonl").open("a") as file:
+            file.write('{"step": 17, "val_loss": 9, "val_bpb": 0.5}\n')
+        assert beside("a1", "bytes")["groups"][0]["values"] == [0.5]
         assert found["runs"][0]["curve"][-1][1] == small.summary("runs/a1")["val_bpb"]
 
     def test_other_texts_are_not_compared(self):
         found = beside("a1", "other")
         assert found["metric"] is None and found["verdicts"] == [] and "different texts" in found["why"]
+        assert len(found["groups"]) == 2
 
     def test_a_run_without_data_json_is_known_by_its_checkpoint(self):
         for name in ("a1", "a2"):

@@ -131,6 +131,10 @@ def test_dead_and_running(one, capsys):
     one.summary.write_text(json.dumps(summary | {"status": "running", "steps": 0}))
     text = said(capsys, "one")
     assert text.startswith("one: dead") and "gptforge train resume=one" in text and "12 of 12" in text
+    results = account(one)["results"]  # of the metrics, for the summary does not know them yet
+    assert results["steps"] == 12 and results["best_val_loss"] < 9
+    one.metrics.write_text('{"step": 1, "val_loss": NaN, "val_ppl": 1e999, "lr": 0.1}\n')
+    assert not {"val_loss", "val_ppl"} & account(one)["results"].keys() and account(one)["results"]["lr"] == 0.1
     holding = "from gptforge.runs import Run; from pathlib import Path; import sys\n"
     holding += "with Run(Path('runs/one')).locked():\n    print('here', flush=True)\n    sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", holding], stdin=-1, stdout=-1) as process:
@@ -138,7 +142,6 @@ def test_dead_and_running(one, capsys):
         text = said(capsys, "one")
         process.stdin.close()
     assert text.startswith("one: running, its last record ") and "gptforge show one" in text
-    assert "best val_loss" in text  # of the metrics, for the summary does not know it yet
 
 
 def test_what_is_no_run_is_told(one, capsys):
