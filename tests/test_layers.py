@@ -36,6 +36,8 @@ LAYERS = {
             "doctor",
             "sweep",
             "notices",
+            "tidy",
+            "consent",
         )
     },
     "parts": {"model", "data", "tokenizers", "optim"},
@@ -50,7 +52,7 @@ ALLOWED_SIDEWAYS = {("train", "evals"), ("train", "sampling"), ("evals", "sampli
 HYDRA = {"gptforge.cli", "gptforge.compose"}
 TORCH_FREE = {
     *("cli", "config", "runs", "errors", "assets", "completion", "signals", "usage", "sweep", "notices", "locks"),
-    *("history", "conditions", "option_files"),
+    *("history", "conditions", "option_files", "tidy", "consent"),
     *("durable", "jsonfile"),
 }
 

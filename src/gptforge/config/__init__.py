@@ -16,7 +16,14 @@ from gptforge.config.loop import CheckpointConfig, EvalConfig, LogConfig, LoopCo
 from gptforge.config.model import ModelConfig
 from gptforge.config.optim import OptimizerConfig, ScheduleConfig
 from gptforge.config.parallel import ParallelConfig
-from gptforge.config.runs import CompareConfig, RunsConfig, ShowConfig
+from gptforge.config.runs import (
+    CompareConfig,
+    RunsConfig,
+    RunsPruneConfig,
+    RunsRmConfig,
+    RunsTagConfig,
+    ShowConfig,
+)
 from gptforge.config.runtime import RuntimeConfig
 from gptforge.config.sample import SampleTokenizerConfig, SamplingConfig
 from gptforge.config.schema import MISSING, Problem, Resume, key, shown
@@ -148,6 +155,9 @@ SCHEMAS: dict[str, type] = {
     "info": InfoConfig,
     "tokenizer report": TokenizerReportConfig,
     "runs": RunsConfig,
+    "runs rm": RunsRmConfig,
+    "runs tag": RunsTagConfig,
+    "runs prune": RunsPruneConfig,
     "show": ShowConfig,
     "compare": CompareConfig,
     "doctor": DoctorConfig,
@@ -156,7 +166,7 @@ SCHEMAS: dict[str, type] = {
 __all__ = [
     "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "CleanConfig", "CompareConfig", "DataConfig",
     "DoctorConfig", "EvalConfig", "EvalDataConfig", "EvalTextConfig", "InfoConfig", "LogConfig", "LoopConfig",
-    "ModelConfig", "OptimizerConfig", "ParallelConfig", "PrepareConfig", "RunsConfig", "RuntimeConfig",
-    "SampleConfig", "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "ShowConfig", "TokenizerConfig",
-    "TokenizerReportConfig", "TrainConfig",
+    "ModelConfig", "OptimizerConfig", "ParallelConfig", "PrepareConfig", "RunsConfig", "RunsPruneConfig",
+    "RunsRmConfig", "RunsTagConfig", "RuntimeConfig", "SampleConfig", "SampleTokenizerConfig", "SamplingConfig",
+    "ScheduleConfig", "ShowConfig", "TokenizerConfig", "TokenizerReportConfig", "TrainConfig",
 ]  # fmt: skip
