@@ -45,6 +45,7 @@ COMMANDS = {
     "runs prune": Command("remove checkpoints that are no longer needed, after a question", positionals=("path",)),
     "show": Command("one run: what it is, how it went, what to type next", positionals=("run",)),
     "compare": Command("runs beside each other: is the difference more than noise?", positionals=("runs",)),
+    "reproduce": Command("train a run anew: does it come to the same weights?", positionals=("run",)),
     "doctor": Command("what this machine has, and what is missing"),
     "completion": Command("print the completion script for bash, zsh or fish"),
 }

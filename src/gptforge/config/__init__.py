@@ -147,6 +147,15 @@ class DoctorConfig:
     json: bool = key(False, "print JSON", resume=Resume.FREE)
 
 
+@dataclass(kw_only=True, slots=True)
+class ReproduceConfig:
+    """gptforge reproduce"""
+
+    run: str = key("latest", "the run: latest, a name below runs/, or a path", resume=Resume.FREE, free_text=True)
+    ui: str = key("auto", "what the terminal shows meanwhile, as in gptforge train", resume=Resume.FREE, choices=UI)
+    json: bool = key(False, "print JSON", resume=Resume.FREE)
+
+
 SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
     "prepare": PrepareConfig,
@@ -160,13 +169,14 @@ SCHEMAS: dict[str, type] = {
     "runs prune": RunsPruneConfig,
     "show": ShowConfig,
     "compare": CompareConfig,
+    "reproduce": ReproduceConfig,
     "doctor": DoctorConfig,
 }
 
 __all__ = [
     "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "CleanConfig", "CompareConfig", "DataConfig",
     "DoctorConfig", "EvalConfig", "EvalDataConfig", "EvalTextConfig", "InfoConfig", "LogConfig", "LoopConfig",
-    "ModelConfig", "OptimizerConfig", "ParallelConfig", "PrepareConfig", "RunsConfig", "RunsPruneConfig",
-    "RunsRmConfig", "RunsTagConfig", "RuntimeConfig", "SampleConfig", "SampleTokenizerConfig", "SamplingConfig",
-    "ScheduleConfig", "ShowConfig", "TokenizerConfig", "TokenizerReportConfig", "TrainConfig",
+    "ModelConfig", "OptimizerConfig", "ParallelConfig", "PrepareConfig", "ReproduceConfig", "RunsConfig",
+    "RunsPruneConfig", "RunsRmConfig", "RunsTagConfig", "RuntimeConfig", "SampleConfig", "SampleTokenizerConfig",
+    "SamplingConfig", "ScheduleConfig", "ShowConfig", "TokenizerConfig", "TokenizerReportConfig", "TrainConfig",
 ]  # fmt: skip
