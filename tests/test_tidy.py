@@ -77,10 +77,12 @@ def test_removed_runs_are_gone_and_others_stay(capsys):
     assert sum(one["bytes"] for one in json.loads(told.out)["removed"]) == size and "removed 2 of 2 runs" in told.err
 
 
-def test_without_a_terminal_and_yes_nothing_goes(capsys):
+def test_without_a_terminal_and_yes_nothing_goes(capsys, monkeypatch):
     made("a")
     assert ended("rm", "a") == 2
     assert "remove 1 run, " in (err := capsys.readouterr().err) and "--yes" in err
+    monkeypatch.setattr(sys, "stdin", Answering("y\n"))  # whose question nobody would see
+    assert ended("rm", "a") == 2
     assert names() == ["a"]
 
 

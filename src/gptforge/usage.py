@@ -8,7 +8,7 @@ from typing import Any
 from gptforge import __version__
 from gptforge.compose import default_options, options
 from gptforge.config import SCHEMAS
-from gptforge.config.schema import MISSING, Leaf, leaves, sections, shown
+from gptforge.config.schema import MISSING, leaves, sections, shown
 from gptforge.option_files import with_options
 
 EXAMPLES = """\
@@ -71,8 +71,8 @@ def usage() -> str:
 
 def command_help(command: str, dirs: list[Path]) -> str:
     """The groups of a command with their options, then every key with type, default and doc."""
-    known = {leaf.name: leaf for leaf in leaves(SCHEMAS[command])}
-    positional = "".join(f" [{_word(known[name])}]" for name in COMMANDS[command].positionals)
+    lists = {leaf.name for leaf in leaves(SCHEMAS[command]) if leaf.takes_many}
+    positional = "".join(f" [{n.upper()}{' ...' if n in lists else ''}]" for n in COMMANDS[command].positionals)
     lines = [f"usage: gptforge {command}{positional} [group=option] [key=value] ...", "", COMMANDS[command].what, ""]
     chosen = default_options(command)
     names = options(command, dirs)
@@ -93,11 +93,6 @@ def command_help(command: str, dirs: list[Path]) -> str:
         lines.append("-m runs one job for each combination of the values given: -m model=tiny,small lr=1e-3,3e-3")
         lines.append("config=RUN/config.json runs a saved config again; hydra.run.dir=PATH names the run directory.")
     return "\n".join(lines)
-
-
-def _word(leaf: Leaf) -> str:
-    """A key in the usage line: NAME, or NAME ... where it takes all words."""
-    return leaf.name.upper() + (" ..." if leaf.takes_many else "")
 
 
 def first_comment(dirs: list[Path], group: str, option: str) -> str:
