@@ -4,6 +4,7 @@ import json
 import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from gptforge.report.overlay import COLOURS, Line, draw_runs
 from gptforge.runs import Call, Run
 from gptforge.train import trainer as trainer_module
 from gptforge.train.parts import build_parts
+from gptforge.train.plan import data_facts
 
 SAME = {"train__early_stop_patience": 1000}  # another configuration by its keys that makes no difference
 RUNS = {
@@ -36,7 +38,7 @@ def trained(tmp_path_factory):
         patch.chdir(path)
         patch.setattr(trainer_module, "measured_peak", lambda runtime: 1e12)
         small.write_text()
-        small.write_text(Path("other.txt"), seed=1)
+        Path("other.txt").write_text(Path("text.txt").read_text()[::-1])  # as long, and of the same characters
         for name, changes in RUNS.items():
             cfg = small.config(**{"train__steps": 16, "checkpoint__every": 16, "seed": 1} | changes)
             parts, dist = build_parts(cfg)
@@ -150,6 +152,25 @@ class TestTexts:
     def test_other_batches_are_drawn_over_tokens(self):
         found = beside("a1", "large")
         assert found["over"] == "tokens" and found["runs"][1]["curve"][-1][0] == 16 * 16 * 32
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "same"),
+    [
+        ("content_sha256", "other", False), ("val_documents_sha256", "other", False), ("val_fraction", 0.2, False),
+        ("unknown", "skip", False), ("tokenizer", "other", True), ("key", "other", True),
+    ],
+)  # fmt: skip
+def test_the_validation_text_is_known_by_its_content_and_split(key, value, same):
+    counted = {"tokens": 9, "documents": 1, "characters": 20, "bytes": 20, "sha256": "of the ids"}
+    held = {"content_sha256": "a", "val_fraction": 0.1, "unknown": "none", "splits": {"train": counted, "val": counted}}
+    tokenizer = SimpleNamespace(fingerprint="t", kind="char", vocab_size=3)
+
+    def validation(manifest):
+        dataset = SimpleNamespace(manifest=manifest, fingerprint="f")
+        return data_facts(SimpleNamespace(dataset=dataset, tokenizer=tokenizer))["validation"]
+
+    assert (validation(held) == validation(held | {key: value})) is same and validation({}) is None
 
 
 @pytest.mark.parametrize("junk", [None, 3, [], {}])

@@ -32,6 +32,12 @@ def test_a_command_may_have_two_words():
     assert offered("tokenizer", "x") == offered("tokenizer", "x", "") == offered("train", "report") == []
 
 
+def test_a_command_of_one_word_may_go_on_with_a_second():
+    assert offered("runs", "")[:3] == ["rm", "tag", "prune"] and "sort=" in offered("runs", "")
+    assert offered("runs", "pr") == ["prune"] and offered("runs", "so") == ["sort="]
+    assert "keep=best" in offered("runs", "prune", "keep=")
+
+
 def test_then_come_groups_and_keys():
     everything = offered("train", "")
     assert everything[:2] == ["model=", "data="]

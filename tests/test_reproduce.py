@@ -88,6 +88,8 @@ def test_one_that_went_on_comes_out_as_if_it_had_not_been_stopped(capsys):
     capsys.readouterr()
     found = reproduced(capsys, "half")
     assert found["same"] and found["step"] == 12
+    config = json.loads(Path("runs", found["new"], "config.json").read_text())["config"]
+    assert config["resume"] is None and config["train"]["stop_after"] is None
 
 
 def test_other_weights_are_said_with_what_differs(capsys):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from gptforge import history
 from gptforge.config.saved import as_saved
 from gptforge.errors import CheckpointError
 from gptforge.logs.screen import Screen
+from gptforge.option_files import conf_dir
 from gptforge.report.run_account import account, warnings
 from gptforge.report.run_text import show
 from gptforge.runs import Call, Run
@@ -171,6 +173,14 @@ def test_overfitting_is_val_up_while_train_goes_down(train, warned):
 def test_what_the_watch_counted_is_warned_of(one):
     one.summary.write_text(json.dumps(small.summary("runs/one") | {"spikes": 2, "rollbacks": 1, "nonfinite": 3}))
     assert [text.split()[0] for text in account(one)["warnings"]] == ["2", "3", "1"]
+
+
+def test_an_option_is_looked_for_in_conf_alone(one, tmp_path):
+    (tmp_path / "mine.yaml").write_text("n_layer: 77\n")
+    saved = json.loads(one.config.read_text())
+    for option in (str(tmp_path / "mine"), os.path.relpath(tmp_path / "mine", conf_dir() / "model"), "no-such", "", 7):
+        one.config.write_text(json.dumps(saved | {"choices": {"model": option, "nothing": "x", "seed": "y"}}))
+        assert account(one)["changed"]["model.n_layer"] == {"value": 1, "default": 4}  # of the schema
 
 
 def test_no_control_code_reaches_the_terminal(one, capsys):
