@@ -88,7 +88,7 @@ class TestVerdicts:
     def test_one_run_each_tells_nothing(self):
         found = beside("a1", "slow1")
         assert [v["verdict"] for v in found["verdicts"]] == [UNKNOWN]
-        assert "seed=1, seed=2, seed=3" in found["notes"][0]
+        assert "gptforge train config=runs/a1/config.json seed=2" in found["notes"][0]
 
     def test_several_are_judged_at_once(self):
         found = beside("a1", "a2", "slow1", "slow2", "same4", "same5")

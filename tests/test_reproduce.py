@@ -125,6 +125,12 @@ def test_changes_on_the_way_are_told():
     assert "resume_allow" in goal(Run(Path("runs/one")), "quiet").notes[0]
 
 
+def test_a_text_that_nothing_tells_of_is_said():
+    Path("runs/one/data.json").unlink()
+    shutil.rmtree("runs/one/checkpoints")
+    assert "not known which text" in goal(Run(Path("runs/one")), "quiet").notes[0]
+
+
 def of_time():
     config = read_json(Path("runs/one/config.json"), "it")["config"]
     config["train"] |= {"time": "1s", "steps": None}

@@ -172,7 +172,8 @@ def _notes(runs: Sequence[Mapping[str, Any]], groups: Sequence[Mapping[str, Any]
                 yield f"{', '.join(r['letter'] for r in same)} have the same seed, and {weights}: they count as one"
     judgeable = [group for group in groups if group["values"]]
     if metric and len(judgeable) > 1 and all(len(group["values"]) == 1 for group in judgeable):
-        yield "one run each: no telling it from seed noise; repeat both with other seeds: seed=1, seed=2, seed=3"
+        again = f"gptforge train config={runs[0]['path']}/config.json seed=2"
+        yield f"one run each: no telling it from seed noise; repeat each with two other seeds: {again}"
     elif metric and len(judgeable) == 1 and len(judgeable[0]["values"]) > 1:
         yield "one configuration with several seeds: what differs is seed noise"
     elif metric and any(group["sd"] == 0 for group in judgeable):

@@ -73,8 +73,11 @@ def goal(run: Run, ui: str) -> Goal:
         )
     if any(word.startswith("resume_allow") for word in _typed(run)):
         notes.append("keys were changed when the run went on (resume_allow): other weights are to be expected")
+    text = _text(run, path)
+    if not text.get("data"):
+        notes.append("it is not known which text the run learnt: another one would give other weights")
     choices = {str(k): str(v) for k, v in read_saved(run.config).get("choices", {}).items()}
-    return Goal(run, config, choices, _decisions(run), weights, step, _text(run, path), notes)
+    return Goal(run, config, choices, _decisions(run), weights, step, text, notes)
 
 
 def _typed(run: Run) -> list[str]:
