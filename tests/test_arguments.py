@@ -293,3 +293,37 @@ def test_keys_of_a_sweep_belong_to_sweeps():
     assert "n_jobs is given twice, as 2 and 3" in complaint("-m", "n_jobs=2", "hydra.launcher.n_jobs=3")
     assert "halving=… (default null), with -m" in complaint("-m", "halfing=3")
     assert "there is no key 'n_jobs'" in complaint("n_jobs=3", using=grammar("sample"))
+
+
+# Words for a key that is a list -----------------------------------------------------
+
+
+COMPARE = grammar("compare")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        (["a", "b", "c"], ['runs=["a","b","c"]']),
+        (["a", "json=true", "b"], ["json=true", 'runs=["a","b"]']),
+        (["--json", "a", "b"], ["json=true", 'runs=["a","b"]']),
+        (["runs/a b", "c,d"], ['runs=["runs/a b","c,d"]']),
+        (["runs=[a,b]"], ["runs=[a,b]"]),
+    ],
+)
+def test_all_bare_words_are_items_of_a_list(tokens, expected):
+    assert overrides(*tokens, using=COMPARE) == expected
+
+
+def test_words_and_the_key_together_are_one_too_many():
+    assert "runs is given twice" in complaint("a", "b", "runs=[c]", using=COMPARE)
+    assert "'b' is not key=value" in complaint("a", "b", using=grammar("show"))
+
+
+@settings(max_examples=10)  # each composes a config
+@example(words=["${a}", "a,b", '"', "\\", " ", "[x]"])
+@given(words=st.lists(st.text(string.printable, min_size=1).filter(lambda w: "=" not in w and w[0] != "-"), min_size=1))
+def test_items_arrive_as_they_were_typed(words):
+    line = parse(list(words), COMPARE)
+    composed = compose.compose("compare", line, DIRS)
+    assert composed.config.runs == words

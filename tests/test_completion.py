@@ -20,7 +20,7 @@ def offered(*words):
 
 
 def test_the_first_word_is_a_command():
-    assert offered() == offered("") == [name.split()[0] for name in COMMANDS]
+    assert offered() == offered("") == list(dict.fromkeys(name.split()[0] for name in COMMANDS))
     assert offered("tr") == ["train"]
     assert offered("xyz") == []
 
@@ -30,6 +30,12 @@ def test_a_command_may_have_two_words():
     assert offered("tokenizer", "") == offered("tokenizer", "rep") == ["report"]
     assert "ckpt=" in offered("tokenizer", "report", "") and offered("tokenizer", "report", "tex") == ["text="]
     assert offered("tokenizer", "x") == offered("tokenizer", "x", "") == offered("train", "report") == []
+
+
+def test_a_command_of_one_word_may_go_on_with_a_second():
+    assert offered("runs", "")[:3] == ["rm", "tag", "prune"] and "sort=" in offered("runs", "")
+    assert offered("runs", "pr") == ["prune"] and offered("runs", "so") == ["sort="]
+    assert "keep=best" in offered("runs", "prune", "keep=")
 
 
 def test_then_come_groups_and_keys():

@@ -121,7 +121,7 @@ def test_examples_of_the_walk_are_right(one_thread: None) -> None:
 
 
 def test_numbers_of_the_walk_are_those_of_the_default_run() -> None:
-    cfg = build_config(TrainConfig, with_options("train", compose.default_options("train")))
+    cfg = build_config(TrainConfig, with_options(TrainConfig, compose.default_options("train")))
     B, T, C = cfg.train.batch_size, cfg.model.block_size, cfg.model.n_embd
     heads, d = cfg.model.n_head, cfg.model.head_dim
     qkv, width = (heads + 2 * cfg.model.n_kv_head) * d, cfg.model.mlp_width

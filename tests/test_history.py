@@ -86,6 +86,15 @@ def test_a_broken_run_breaks_nothing(file, content):
     assert told("broken").status == "broken" and told("broken").note
 
 
+@pytest.mark.parametrize("number", ["1e999", "1" + "0" * 400, "-1e999"])
+def test_numbers_beyond_all_floats_are_not_known(number):
+    run = made("a")
+    run.summary.write_text('{"status": "done", "steps": N, "val_loss": N, "seconds": N}'.replace("N", number))
+    assert told("a").status == "done"
+    assert (told("a").val_loss, told("a").seconds) == (None, None)
+    json.dumps(told("a").step, allow_nan=False)
+
+
 def test_half_a_run_is_one():
     made("a").config.unlink()
     Path("runs/no-run").mkdir()

@@ -19,7 +19,7 @@ MODULES = {".".join(p.relative_to(SOURCE).with_suffix("").parts).removesuffix(".
 
 # Imports go down, or stay within a layer where it is said so
 LAYERS = {
-    "top": {"cli", "compose", "arguments", "own_options", "usage", "completion", "best", "__main__"},
+    "top": {"cli", "compose", "arguments", "typed_paths", "own_options", "usage", "completion", "best", "__main__"},
     "commands": {"commands"},
     "procedures": {"train", "sampling", "evals", "interop", "serve", "report"},
     "services": {
@@ -37,11 +37,14 @@ LAYERS = {
             "sweep",
             "hardware",
             "notices",
+            "tidy",
+            "consent",
         )
     },
     "parts": {"model", "data", "tokenizers", "optim"},
     "ground": {
         *("config", "runs", "errors", "assets", "signals", "dist", "locks", "durable", "jsonfile", "tensors", ""),
+        "option_files",
     },
 }
 ORDER = list(LAYERS)
@@ -51,7 +54,7 @@ HYDRA = {"gptforge.cli", "gptforge.compose"}
 TORCH_FREE = {
     *("cli", "config", "runs", "errors", "assets", "completion", "signals", "usage", "sweep", "notices", "locks"),
     *("hardware", "best"),
-    *("history", "conditions"),
+    *("history", "conditions", "option_files", "tidy", "consent"),
     *("durable", "jsonfile"),
 }
 

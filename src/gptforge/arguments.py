@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gptforge.config import SweepConfig
 from gptforge.config.schema import Leaf, Problem, allows_none, config_error, leaves, nearest, shown, unknown_key
-from gptforge.errors import DataError, UserError
+from gptforge.typed_paths import is_path, missing_path
 
 HELP = ("-h", "--help")
 CONFIG_DIR = ("--config-dir", "-cd")
@@ -26,7 +26,6 @@ HYDRA_FLAGS: dict[str, tuple[str, ...] | None] = {
 }  # fmt: skip
 RUN_DIR, SWEEP_DIR = "hydra.run.dir", "hydra.sweep.dir"
 HYDRA_KEYS = ("hydra.sweeper.params",)  # what else of Hydra's own config can be set; batches mean nothing here
-TEXT_SUFFIXES = (".txt", ".md", ".text", ".jsonl", ".csv", ".tsv", ".parquet", ".html", ".gz", ".zst")
 SWEEP_KEYS = {leaf.name: leaf for leaf in leaves(SweepConfig)}  # known beside those of train, with -m
 LAUNCHER = "hydra.launcher."  # what they may be written with
 SAVED = "config"  # a key of the command line that is no part of any config
@@ -86,6 +85,10 @@ class Grammar:
             return Problem(name, f"{name!r} is a section, not a key", ", ".join(inside[:6]))
         return self.unknown(name)
 
+    def takes_many(self, name: str) -> bool:
+        leaf = self.leaf(name)
+        return isinstance(leaf, Leaf) and leaf.takes_many
+
     def unknown(self, name: str) -> Problem:
         """The problem of a name that is neither key nor group, with the one that was probably meant."""
         of_sweeps = list(SWEEP_KEYS) if self.sweeps else []
@@ -117,6 +120,7 @@ def parse(tokens: list[str], grammar: Grammar) -> Line:
     problems: list[Problem] = []
     queue = joined(without_flags(tokens, line, problems))
     positionals = list(grammar.positionals)
+    many: dict[str, list[str]] = {}  # the words of a positional that takes all that are left
     last = ""
     while queue and not line.help:
         token = queue.pop(0)
@@ -127,11 +131,15 @@ def parse(tokens: list[str], grammar: Grammar) -> Line:
         name, equals, value = understood.partition("=")
         if equals:
             problems += override(name.strip(), value, grammar, line)
+        elif positionals and grammar.takes_many(positionals[0]):
+            many.setdefault(positionals[0], []).append(token)
         elif positionals:
             problems += override(positionals.pop(0), token, grammar, line)
         else:
             problems.append(bare_word(token, last, queue, grammar))
         last = token
+    for name, words in many.items():
+        problems += override(name, f"[{','.join(map(quoted, words))}]", grammar, line)
     if "data.sources" in line.named and not {"data", "resume", SAVED} & (line.named | set(line.free)):
         line.overrides.append("data=mix")
     if "--resolve" in line.flags and not {"--cfg", "-c"} & set(line.flags):
@@ -329,26 +337,6 @@ def _not_an_option(group: str, name: str, options: list[str]) -> Iterator[Proble
     else:
         fix = f"{group}={near[0]}" if near else ""
         yield Problem(group, f"there is no {group} {shown(name)!r} among {', '.join(options)}", fix)
-
-
-def is_path(value: str) -> bool:
-    return os.path.lexists(value) or looks_like_path(value)
-
-
-def looks_like_path(value: str) -> bool:
-    return any(sign in value for sign in ("/", "\\", "*")) or Path(value).suffix.lower() in TEXT_SUFFIXES
-
-
-def missing_path(value: str) -> UserError:
-    """The error for a text that is not there, with the nearest name beside it."""
-    path = Path(value)
-    try:
-        beside = os.listdir(path.parent if str(path.parent) else ".")
-    except (OSError, ValueError):
-        beside = []
-    near = difflib.get_close_matches(path.name, beside, 1, 0.6)
-    fix = f"data={path.parent / near[0]}" if near else "data=PATH of a text file or a folder, or data=shakespeare"
-    return DataError(f"there is no file or folder {shown(value)!r}", where="data=… on the command line", fix=fix)
 
 
 def bare_word(token: str, last: str, queue: list[str], grammar: Grammar) -> Problem:

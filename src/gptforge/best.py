@@ -10,13 +10,14 @@ from typing import Any
 import yaml
 
 from gptforge import __version__
-from gptforge.compose import conf_dir, default_options, read_yaml
+from gptforge.compose import default_options
+from gptforge.config import TrainConfig
 from gptforge.config.schema import flatten
 from gptforge.durable import make_directories, write_text
 from gptforge.jsonfile import read_json
+from gptforge.option_files import conf_dir, read_yaml, with_options
 from gptforge.sweep.points import Sweep
 from gptforge.sweep.table import rows
-from gptforge.usage import with_options
 
 PATH = Path("experiment", "best.yaml")
 # Of one start, or of one machine
@@ -48,7 +49,7 @@ def option(saved: dict[str, Any]) -> dict[str, Any]:
     """A frozen config as what an option's file holds; an option of the user's own is written out."""
     chosen = {group: name for group, name in saved["choices"].items() if _is_plain(group, name)}
     known = {group: name for group, name in default_options("train").items() if group != "experiment"}
-    base = flatten(with_options("train", known | chosen))
+    base = flatten(with_options(TrainConfig, known | chosen))
     tree: dict[str, Any] = {"defaults": [{f"override /{g}": name} for g, name in chosen.items() if name != known[g]]}
     for key, value in flatten(saved["config"]).items():
         if value != base[key] and key not in NOT_OF_IT:

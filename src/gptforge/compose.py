@@ -17,21 +17,14 @@ import yaml
 from gptforge import own_options
 from gptforge.arguments import RUN_DIR, SAVED, Grammar, Line, quoted
 from gptforge.config import SCHEMAS, SweepConfig
-from gptforge.config.saved import load_config, read_saved, refuse_changes
+from gptforge.config.saved import OF_ONE_RUN, OF_ONE_START, of_new_start, read_saved, refuse_changes
 from gptforge.config.schema import Problem, build, config_error, flatten, leaves, shown, to_dict
 from gptforge.errors import ConfigError, UsageError, looks_secret
+from gptforge.option_files import conf_dir, read_yaml
 from gptforge.runs import Call, Run
 
 HYDRA_VERSION_BASE = "1.3"
-OF_ONE_RUN = ("resume", "resume_allow", "dry_run")  # keys that a new run does not take from a saved config
-OF_ONE_START = (*OF_ONE_RUN, "train.stop_after")  # and those that speak of one start of a run only
 UNSET_DIR = "."  # hydra.run.dir in conf/: gptforge names the run itself
-
-
-def conf_dir() -> Path:
-    """conf/ inside the installed package, or at the top of an editable checkout."""
-    packaged = Path(__file__).parent / "conf"
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "conf"
 
 
 def conf_dirs(own: list[Path]) -> list[Path]:
@@ -59,10 +52,6 @@ def options(command: str, dirs: list[Path]) -> dict[str, list[str]]:
         group: sorted({path.stem for folder in dirs for path in (folder / group).glob("*.yaml")})
         for group in default_options(command)
     }
-
-
-def read_yaml(path: Path) -> Any:
-    return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
 
 
 def shadowed(dirs: list[Path]) -> list[Path]:
@@ -303,26 +292,16 @@ def from_saved(
 ) -> Composed:
     """A saved config, but for the keys in `leave_out`, with the typed overrides on top."""
     schema = SCHEMAS[command]
-    tree = to_dict(load_config(schema, path))
     typed = typed_values(command, line, grammar)
-    for key in leave_out:
-        parent, leaf = _parent(tree, key)
-        parent.pop(leaf, None)
-    for key, value in typed.items():
-        parent, leaf = _parent(tree, key)
-        parent[leaf] = value
-    config = build(schema, tree, lambda key: f"{key} on the command line" if key in typed else str(path))
+
+    def where(key: str) -> str:
+        return f"{key} on the command line" if key in typed else str(path)
+
+    config = of_new_start(schema, path, leave_out, typed, where)
     directory = line.free.get(RUN_DIR)
     return Composed(
         config, Call(line.typed, read_saved(path).get("choices", {}), Path(directory) if directory else None)
     )
-
-
-def _parent(tree: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
-    *sections, leaf = key.split(".")
-    for section in sections:
-        tree = tree.get(section, {})
-    return tree, leaf
 
 
 def typed_values(command: str, line: Line, grammar: Grammar) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 EXIT_DONE = 0
 EXIT_BUG = 1
+EXIT_DIFFERENT = 8  # `reproduce` came to other weights
 EXIT_STOPPED = 75  # EX_TEMPFAIL: "try again later", which batch systems read as "requeue me"
 EXIT_INTERRUPTED = 130
 

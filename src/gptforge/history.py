@@ -8,6 +8,7 @@ made.
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import re
 import socket
@@ -21,7 +22,7 @@ from gptforge.durable import write_text
 from gptforge.errors import CheckpointError
 from gptforge.jsonfile import DIGEST, digest_of, read_json, sealed
 from gptforge.locks import is_held
-from gptforge.runs import CLAIM, LOCK, SWEEP, Run
+from gptforge.runs import CLAIM, LOCK, RUNS, SWEEP, Run
 
 INDEX = ".index.json"
 INDEX_VERSION = 1
@@ -68,6 +69,21 @@ def entries(root: Path) -> list[Entry]:
     return sorted(found, key=lambda entry: (entry.began, entry.name))
 
 
+def find(text: str) -> Run:
+    """The run that `latest`, a name below runs/ or a path stands for, also one that has lost its config.
+
+    Raises CheckpointError for what is none.
+    """
+    for path in (Path(text), RUNS / text) if text else ():
+        files = {entry.name for entry in _scanned(path)}
+        if SWEEP in files:
+            points = [f"{text}/{number}" for number in sorted(_folders(path)) if number.isdigit()]
+            raise CheckpointError(f"{text} is a sweep of {len(points)} runs", where=str(path), fix=points[:3])
+        if CLAIM not in files and files.intersection(LEFT_OVER):
+            return Run(path)
+    return Run.find(text)
+
+
 def _names(root: Path) -> Iterator[str]:
     """The names of runs relative to a folder: of its folders with a config, and of the numbered ones of a sweep."""
     for folder in _folders(root):
@@ -86,7 +102,7 @@ def _scanned(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as found:
             return list(found)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name with a NUL
         return []
 
 
@@ -205,7 +221,11 @@ def _text(value: Any) -> str | None:
 
 
 def _number(value: Any, kind: type) -> Any:
-    return kind(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """The value as a number of this kind, if it is one; what anyone may have written may also be beyond all floats."""
+    with contextlib.suppress(OverflowError):
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return kind(value)
+    return None
 
 
 # The index ----------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """One run directory: its name, its files, its claim and its lock. Knows no torch and not what the files mean.
 
 runs/2026-11-23_10-41-07_shakespeare_small/
-  config.json decisions.json overrides.txt env.json metrics.jsonl metrics.csv train.log
+  config.json decisions.json overrides.txt data.json env.json metrics.jsonl metrics.csv train.log
   samples/ checkpoints/ loss.svg summary.json .lock
 runs/latest      the name of the newest run, a text file
 """
@@ -52,6 +52,14 @@ class Run:
     @property
     def decisions(self) -> Path:
         return self.path / "decisions.json"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data.json"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "env.json"
 
     @property
     def summary(self) -> Path:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from gptforge import __version__
-from gptforge.compose import conf_dir, default_options, options, read_yaml
+from gptforge.compose import default_options, options
 from gptforge.config import SCHEMAS, SweepConfig
 from gptforge.config.schema import MISSING, leaves, sections, shown, to_dict
+from gptforge.option_files import with_options
 
 EXAMPLES = """\
   gptforge train                                         the small model on Shakespeare, about three minutes
@@ -39,6 +40,12 @@ COMMANDS = {
     "info": Command("what a config means: parameters, FLOPs, memory, without training"),
     "tokenizer report": Command("how a tokenizer cuts a text, and how well", positionals=("ckpt",)),
     "runs": Command("the runs there are, and how they went", positionals=("path",)),
+    "runs rm": Command("remove runs, after a question", positionals=("runs",)),
+    "runs tag": Command("write words on a run, to find it by", positionals=("run", "add")),
+    "runs prune": Command("remove checkpoints that are no longer needed, after a question", positionals=("path",)),
+    "show": Command("one run: what it is, how it went, what to type next", positionals=("run",)),
+    "compare": Command("runs beside each other: is the difference more than noise?", positionals=("runs",)),
+    "reproduce": Command("train a run anew: does it come to the same weights?", positionals=("run",)),
     "doctor": Command("what this machine has, and what is missing"),
     "completion": Command("print the completion script for bash, zsh or fish"),
 }
@@ -64,7 +71,8 @@ def usage() -> str:
 
 def command_help(command: str, dirs: list[Path]) -> str:
     """The groups of a command with their options, then every key with type, default and doc."""
-    positional = "".join(f" [{name.upper()}]" for name in COMMANDS[command].positionals)
+    lists = {leaf.name for leaf in leaves(SCHEMAS[command]) if leaf.takes_many}
+    positional = "".join(f" [{n.upper()}{' ...' if n in lists else ''}]" for n in COMMANDS[command].positionals)
     lines = [f"usage: gptforge {command}{positional} [group=option] [key=value] ...", "", COMMANDS[command].what, ""]
     chosen = default_options(command)
     names = options(command, dirs)
@@ -75,7 +83,7 @@ def command_help(command: str, dirs: list[Path]) -> str:
             mark = "*" if option == chosen[group] else " "
             lines.append(f"  {mark} {group + '=' + option:24} {first_comment(dirs, group, option)}")
         lines += [""] if names[group] else []
-    lines += list(key_lines(SCHEMAS[command], with_options(command, chosen)))
+    lines += list(key_lines(SCHEMAS[command], with_options(SCHEMAS[command], chosen)))
     if COMMANDS[command].sweeps:
         lines += list(key_lines(SweepConfig, to_dict(SweepConfig()), "keys of a sweep, with -m"))
     lines += [
@@ -100,15 +108,6 @@ def first_comment(dirs: list[Path], group: str, option: str) -> str:
     return ""
 
 
-def with_options(command: str, chosen: Mapping[str, str | None]) -> dict[str, Any]:
-    """The defaults of a command's keys, its default options merged in."""
-    tree = to_dict(SCHEMAS[command]())
-    for group, option in chosen.items():
-        if option:
-            _merge(tree[group], read_yaml(Path(conf_dir(), group, f"{option}.yaml")))
-    return tree
-
-
 def key_lines(schema: type, defaults: Mapping[str, Any], title: str = "keys") -> Iterator[str]:
     """One line a key: name=default, type, doc; sections with their first docstring line."""
     said = {name: (section.__doc__ or "").splitlines()[0] for name, section in sections(schema)}
@@ -129,11 +128,3 @@ def key_lines(schema: type, defaults: Mapping[str, Any], title: str = "keys") ->
 
 def _invisible(value: Any) -> bool:
     return isinstance(value, str) and value != value.strip()
-
-
-def _merge(tree: dict[str, Any], over: Mapping[str, Any]) -> None:
-    for name, value in over.items():
-        if isinstance(value, dict):
-            _merge(tree[name], value)
-        else:
-            tree[name] = value

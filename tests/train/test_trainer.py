@@ -388,8 +388,8 @@ def test_files_of_a_run():
     assert small.gptforge(*small.typed(small.config(), RUN)) == 0
     names = {p.name for p in Path(RUN).iterdir()}
     assert names == {
-        "config.json", "decisions.json", "overrides.txt", "env.json", "metrics.jsonl", "metrics.csv", "train.log",
-        "samples", "checkpoints", "loss.svg", "summary.json", ".lock",
+        "config.json", "decisions.json", "overrides.txt", "data.json", "env.json", "metrics.jsonl", "metrics.csv",
+        "train.log", "samples", "checkpoints", "loss.svg", "summary.json", ".lock",
     }  # fmt: skip
     summary = small.summary(RUN)
     assert {

@@ -16,7 +16,14 @@ from gptforge.config.loop import CheckpointConfig, EvalConfig, LogConfig, LoopCo
 from gptforge.config.model import ModelConfig
 from gptforge.config.optim import OptimizerConfig, ScheduleConfig
 from gptforge.config.parallel import ParallelConfig
-from gptforge.config.runs import RunsConfig
+from gptforge.config.runs import (
+    CompareConfig,
+    RunsConfig,
+    RunsPruneConfig,
+    RunsRmConfig,
+    RunsTagConfig,
+    ShowConfig,
+)
 from gptforge.config.runtime import RuntimeConfig
 from gptforge.config.sample import SampleTokenizerConfig, SamplingConfig
 from gptforge.config.schema import MISSING, Problem, Resume, key, shown
@@ -141,6 +148,15 @@ class DoctorConfig:
     json: bool = key(False, "print JSON", resume=Resume.FREE)
 
 
+@dataclass(kw_only=True, slots=True)
+class ReproduceConfig:
+    """gptforge reproduce"""
+
+    run: str = key("latest", "the run: latest, a name below runs/, or a path", resume=Resume.FREE, free_text=True)
+    ui: str = key("auto", "what the terminal shows meanwhile, as in gptforge train", resume=Resume.FREE, choices=UI)
+    json: bool = key(False, "print JSON", resume=Resume.FREE)
+
+
 SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
     "prepare": PrepareConfig,
@@ -149,13 +165,20 @@ SCHEMAS: dict[str, type] = {
     "info": InfoConfig,
     "tokenizer report": TokenizerReportConfig,
     "runs": RunsConfig,
+    "runs rm": RunsRmConfig,
+    "runs tag": RunsTagConfig,
+    "runs prune": RunsPruneConfig,
+    "show": ShowConfig,
+    "compare": CompareConfig,
+    "reproduce": ReproduceConfig,
     "doctor": DoctorConfig,
 }
 
 __all__ = [
-    "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "CleanConfig", "DataConfig", "DoctorConfig",
-    "EvalConfig", "EvalDataConfig", "EvalTextConfig", "InfoConfig", "LogConfig", "LoopConfig", "ModelConfig",
-    "OptimizerConfig", "ParallelConfig", "PrepareConfig", "RunsConfig", "RuntimeConfig", "SampleConfig",
-    "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "SweepConfig", "TokenizerConfig",
-    "TokenizerReportConfig", "TrainConfig",
+    "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "CleanConfig", "CompareConfig", "DataConfig",
+    "DoctorConfig", "EvalConfig", "EvalDataConfig", "EvalTextConfig", "InfoConfig", "LogConfig", "LoopConfig",
+    "ModelConfig", "OptimizerConfig", "ParallelConfig", "PrepareConfig", "ReproduceConfig", "RunsConfig",
+    "RunsPruneConfig", "RunsRmConfig", "RunsTagConfig", "RuntimeConfig", "SampleConfig", "SampleTokenizerConfig",
+    "SamplingConfig", "ScheduleConfig", "ShowConfig", "SweepConfig", "TokenizerConfig", "TokenizerReportConfig",
+    "TrainConfig",
 ]  # fmt: skip

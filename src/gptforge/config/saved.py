@@ -1,6 +1,6 @@
 """The config.json of a run or a checkpoint: written, read back, and compared when a run goes on. No hydra, no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +10,8 @@ from gptforge.errors import CheckpointError, ConfigError
 from gptforge.jsonfile import read_json
 
 C = TypeVar("C")
+OF_ONE_RUN = ("resume", "resume_allow", "dry_run")  # keys that a new run does not take from a saved config
+OF_ONE_START = (*OF_ONE_RUN, "train.stop_after")  # and those that speak of one start of a run only
 
 # Keys that came after the first saved configs, with the value that leaves a run as it was without them
 LATER = {("train", "context_warmup"): 0}
@@ -46,6 +48,34 @@ def load_config(schema: type[C], path: Path) -> C:
         return build(schema, read_saved(path)["config"])
     except ConfigError as e:
         raise CheckpointError(f"the saved config is not valid: {e.what}", where=str(path)) from None
+
+
+def of_new_start(
+    schema: type[C],
+    path: Path,
+    leave_out: Sequence[str],
+    changes: Mapping[str, Any],
+    where: Callable[[str], str] = lambda key: "",
+) -> C:
+    """A saved config for another start: without the keys in `leave_out`, with `changes`; both by dotted names.
+
+    Raises CheckpointError, or ConfigError for a change that cannot be; `where(key)` says where that came from.
+    """
+    tree = to_dict(load_config(schema, path))
+    for key in leave_out:
+        parent, leaf = _parent(tree, key)
+        parent.pop(leaf, None)
+    for key, value in changes.items():
+        parent, leaf = _parent(tree, key)
+        parent[leaf] = value
+    return build(schema, tree, where)
+
+
+def _parent(tree: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    *sections, leaf = key.split(".")
+    for section in sections:
+        tree = tree.get(section, {})
+    return tree, leaf
 
 
 def refuse_changes(old: Mapping[str, Any], new: Mapping[str, Any], allowed: list[str]) -> None:

@@ -53,6 +53,11 @@ class Leaf:
         return self.meta["doc"]
 
     @property
+    def takes_many(self) -> bool:
+        """Whether it is a list, so that several words may stand for it."""
+        return any(typing.get_origin(kind) is list for kind in (self.type, *typing.get_args(self.type)))
+
+    @property
     def type_name(self) -> str:
         if choices := self.meta.get("choices"):
             return "|".join(choices) + ("|null" if allows_none(self.type) else "")

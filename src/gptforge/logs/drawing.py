@@ -3,6 +3,7 @@
 Knows nothing of what is drawn.
 """
 
+from collections.abc import Mapping
 from html import escape
 from string import Template
 
@@ -30,13 +31,14 @@ DARK = {
 }
 
 
-def style(rules: str) -> str:
-    """CSS in which $NAME is the colour of that name, for light and for dark screens.
+def style(rules: str, more: Mapping[str, tuple[str, str]] | None = None) -> str:
+    """CSS in which $NAME is the colour of that name, for light and for dark screens; `more` has further ones of both.
 
     Colours are written out: programs that show an SVG file seldom know variables.
     """
-    dark = Template(rules).substitute(DARK).strip().replace("\n", "\n  ")
-    light = Template(rules).substitute(LIGHT).strip()
+    both = (more or {}).items()
+    dark = Template(rules).substitute(DARK | {name: pair[1] for name, pair in both}).strip().replace("\n", "\n  ")
+    light = Template(rules).substitute(LIGHT | {name: pair[0] for name, pair in both}).strip()
     return f"\n{light}\n@media (prefers-color-scheme: dark) {{\n  {dark}\n}}\n"
 
 

@@ -13,15 +13,11 @@ from typing import Any
 from gptforge.logs.drawing import safe, style
 from gptforge.logs.events import Sink, Values
 from gptforge.logs.files import read_metrics
-from gptforge.logs.series import finite, tick_texts, ticks
-
-Point = tuple[float, float]
+from gptforge.logs.series import Point, points, reach, tick_texts, ticks
 
 WIDTH, HEIGHT = 760, 430
 LEFT, RIGHT, TOP, BOTTOM = 66, 22, 66, 50
 MAX_POINTS = 800
-LEAST_REACH = 0.1
-LARGEST = 1e30  # beyond it the arithmetic of axes is not safe, and nothing can be read off
 
 STYLE = style("""
 .gptforge-loss { font: 13px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
@@ -42,8 +38,8 @@ STYLE = style("""
 
 def draw_loss(metrics: Sequence[Mapping[str, Any]], title: str) -> str:
     """The records of a run as one SVG picture."""
-    train, val = _points(metrics, "train_loss"), _points(metrics, "val_loss")
-    axes = _Axes([x for x, _ in train + val], _reach(train, val))
+    train, val = points(metrics, "train_loss"), points(metrics, "val_loss")
+    axes = Axes([x for x, _ in train + val], reach(train, val))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
         f' class="gptforge-loss" role="img">',
@@ -82,28 +78,13 @@ class LossPicture(Sink):
         os.replace(unfinished, self._path)
 
 
-def _points(metrics: Sequence[Mapping[str, Any]], name: str) -> list[Point]:
-    pairs = [(finite(record.get("step")), finite(record.get(name))) for record in metrics]
-    return [(x, y) for x, y in pairs if x is not None and y is not None and abs(y) < LARGEST and abs(x) < LARGEST]
-
-
-def _reach(train: list[Point], val: list[Point]) -> list[float]:
-    """The losses that the y axis must hold: all, unless a few stick out so far that the rest would be flat."""
-    values = sorted(y for _, y in train + val)
-    if not values:
-        return []
-    low, high = values[0], values[-1]
-    usual = low + 3 * (values[int(0.9 * (len(values) - 1))] - low)
-    if usual > low:
-        high = min(high, max(usual, *(points[0][1] for points in (train, val) if points)))
-    # A flat curve is to look flat: its last decimals do not fill the picture.
-    return [low, max(high, low + LEAST_REACH)]
-
-
-class _Axes:
+class Axes:
     """Where a step and a loss are in the picture."""
 
-    def __init__(self, steps: list[float], losses: list[float]) -> None:
+    def __init__(
+        self, steps: list[float], losses: list[float], x_name: str = "step", y_name: str = "loss (nats per token)"
+    ) -> None:
+        self._names = x_name, y_name
         self._x = ticks(min([0.0, *steps]), max(steps, default=1.0), 8, least=1)
         self._y = ticks(min(losses, default=0.0), max(losses, default=1.0), 6)
         # Only the labels need round ends: the curve may use the width to its last step.
@@ -120,6 +101,7 @@ class _Axes:
 
     def drawn(self) -> list[str]:
         floor, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+        x_name, y_name = self._names
         parts = []
         for value, text in zip(self._y, tick_texts(self._y), strict=True):
             y = self.at((self._x[0], value))[1]
@@ -131,25 +113,26 @@ class _Axes:
                 parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{floor}" y2="{floor + 5}"/>')
                 parts.append(f'<text x="{x:.1f}" y="{floor + 20}" text-anchor="middle">{text}</text>')
         parts.append(f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{floor}" y2="{floor}"/>')
-        parts.append(f'<text x="{(LEFT + right) / 2:.0f}" y="{HEIGHT - 10}" text-anchor="middle">step</text>')
+        parts.append(f'<text x="{(LEFT + right) / 2:.0f}" y="{HEIGHT - 10}" text-anchor="middle">{x_name}</text>')
         middle = (TOP + floor) // 2
         turned = f'x="16" y="{middle}" transform="rotate(-90 16 {middle})"'
-        parts.append(f'<text {turned} text-anchor="middle">loss (nats per token)</text>')
+        parts.append(f'<text {turned} text-anchor="middle">{y_name}</text>')
         return parts
 
-    def path(self, points: list[Point], style: str) -> str:
+    def path(self, points: list[Point], style: str, dash: str = "none") -> str:
         # A line from a point to itself shows as a dot.
         places = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(self.at, points if len(points) > 1 else points * 2))
-        return f'<polyline class="{style}" points="{places}"/>'
+        dashed = "" if dash == "none" else f' stroke-dasharray="{dash}"'
+        return f'<polyline class="{style}"{dashed} points="{places}"/>'
 
 
-def _train_lines(points: list[Point], axes: _Axes) -> list[str]:
+def _train_lines(points: list[Point], axes: Axes) -> list[str]:
     if not points:
         return []
-    return [axes.path(_thinned(points), "raw"), axes.path(_thinned(_smoothed(points, axes)), "train")]
+    return [axes.path(thinned(points), "raw"), axes.path(thinned(_smoothed(points, axes)), "train")]
 
 
-def _smoothed(points: list[Point], axes: _Axes) -> list[Point]:
+def _smoothed(points: list[Point], axes: Axes) -> list[Point]:
     """Means over a window around each point: unlike a running average, they do not lag behind a falling loss."""
     losses = [axes.held(y) for _, y in points]
     sums = [0.0, *itertools.accumulate(losses)]
@@ -161,7 +144,7 @@ def _smoothed(points: list[Point], axes: _Axes) -> list[Point]:
     return smooth
 
 
-def _val_line(points: list[Point], axes: _Axes) -> list[str]:
+def _val_line(points: list[Point], axes: Axes) -> list[str]:
     if not points:
         return []
     dots = []
@@ -173,14 +156,15 @@ def _val_line(points: list[Point], axes: _Axes) -> list[str]:
     label = f"best {best[1]:.4g} at step {best[0]:,.0f}"
     label_y = y - 14 if y > TOP + 24 else y + 24
     return [
-        axes.path(_thinned(points), "val"),
+        axes.path(thinned(points), "val"),
         *dots,
         f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="7"/>',
         f'<text class="best" x="{x:.1f}" y="{label_y:.1f}" text-anchor="{anchor}">{label}</text>',
     ]
 
 
-def _thinned(points: list[Point]) -> list[Point]:
+def thinned(points: list[Point]) -> list[Point]:
+    """At most MAX_POINTS of them, the last one too."""
     stride = -(-len(points) // MAX_POINTS)
     return points if stride == 1 else [*points[:-1:stride], points[-1]]
 

@@ -5,17 +5,43 @@ Knows nothing of runs, screens or pictures.
 
 import itertools
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 SMOOTHING = 0.9
+LARGEST = 1e30  # beyond it the arithmetic of axes is not safe, and nothing can be read off
+LEAST_REACH = 0.1
+OVERFIT_MARGIN = 0.02  # share by which val_loss is above its best before that is called overfitting
+
+Point = tuple[float, float]
 
 
 def finite(value: Any) -> float | None:
     """The value as a number, or None where there is none that can be drawn or compared."""
-    if value is None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
         return None
-    number = float(value)
     return number if math.isfinite(number) else None
+
+
+def points(records: Sequence[Mapping[str, Any]], name: str, over: str = "step") -> list[Point]:
+    """(step, value) of the records that have a value of this name which can be drawn."""
+    pairs = [(finite(record.get(over)), finite(record.get(name))) for record in records]
+    return [(x, y) for x, y in pairs if x is not None and y is not None and abs(y) < LARGEST and abs(x) < LARGEST]
+
+
+def reach(*curves: Sequence[Point]) -> list[float]:
+    """The values that a y axis must hold: all, unless a few stick out so far that the rest would be flat."""
+    values = sorted(y for curve in curves for _, y in curve)
+    if not values:
+        return []
+    low, high = values[0], values[-1]
+    usual = low + 3 * (values[int(0.9 * (len(values) - 1))] - low)
+    if usual > low:
+        high = min(high, max(usual, *(curve[0][1] for curve in curves if curve)))
+    # A flat curve is to look flat: its last decimals do not fill the picture.
+    return [low, max(high, low + LEAST_REACH)]
 
 
 class Average:

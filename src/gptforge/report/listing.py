@@ -1,14 +1,16 @@
 """The runs of a folder as a table: which of them, in which order, and what a row says."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gptforge.config import RunsConfig
-from gptforge.config.schema import flatten
+from gptforge.conditions import parse
+from gptforge.config import RunsConfig, TrainConfig
+from gptforge.config.schema import flatten, leaves
 from gptforge.config.units import shown_seconds
-from gptforge.errors import CheckpointError
-from gptforge.history import COLUMNS, Entry
+from gptforge.errors import CheckpointError, DataError
+from gptforge.history import COLUMNS, Entry, entries
 from gptforge.jsonfile import read_json
 from gptforge.logs.screen import Screen
 from gptforge.runs import CLAIM
@@ -24,6 +26,24 @@ def value(entry: Entry, name: str, root: Path) -> Any:
         return flatten(read_json(root / entry.name / CLAIM, "the config")["config"]).get(name)
     except (CheckpointError, LookupError, AttributeError):
         return None
+
+
+def known() -> list[str]:
+    """Every name that runs can be chosen or ordered by: columns, and keys of a config."""
+    return [*COLUMNS, *(leaf.name for leaf in leaves(TrainConfig))]
+
+
+def matching(every: Sequence[Entry], text: str, root: Path) -> list[Entry]:
+    """Those of the runs of which the conditions hold. Raises ConfigError for what is no condition."""
+    conditions = parse(text, known(), "filter=…")
+    return [one for one in every if all(c.holds(value(one, c.name, root)) for c in conditions)]
+
+
+def found_in(path: str) -> list[Entry]:
+    """The runs below a folder. Raises DataError if there is none."""
+    if not Path(path).is_dir():
+        raise DataError(f"there is no folder {path!r}", where="path=…", fix="gptforge train makes runs/")
+    return entries(Path(path))
 
 
 def ordered(found: list[Entry], by: str, root: Path, descending: bool) -> list[Entry]:

@@ -59,7 +59,8 @@ class Keeper:
             self._run.update(as_saved(self._cfg, self._call.choices), self._call)
             self._run.point_latest()
         write_json(self._run.decisions, self._parts.decisions.to_dict())
-        write_json(self._run.path / "env.json", plan.environment(self._parts))
+        write_json(self._run.data, plan.data_facts(self._parts))
+        write_json(self._run.environment, plan.environment(self._parts))
         write_json(self._run.summary, self._summary("running", state))
 
     def cut_back(self, state: TrainState) -> None:

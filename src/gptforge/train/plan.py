@@ -1,5 +1,7 @@
 """What will run and why, as people and files are told: the table before step 1, env.json, the fingerprint."""
 
+import hashlib
+import json
 import math
 import os
 import platform
@@ -202,6 +204,29 @@ def next_commands(run: Run, status: str, best_step: int | None, step: int) -> li
     if best_step not in (None, step):
         commands.append(f"gptforge sample ckpt={name}/best")
     return commands
+
+
+def data_facts(parts: Parts) -> dict[str, Any]:
+    """data.json: what is learnt, by content. Equal `validation` is equal text, equal `data` equal tokens too.
+
+    People's own data sets may know less of themselves than those that were prepared here.
+    """
+    held, counted = parts.dataset.manifest, ("tokens", "documents", "characters", "bytes")
+    splits = {name: {key: split.get(key) for key in counted} for name, split in held.get("splits", {}).items()}
+    validation = None
+    if "content_sha256" in held and "val" in splits:
+        how = [held.get(key) for key in ("content_sha256", "val_documents_sha256", "val_fraction", "unknown")]
+        text = [*how, splits["val"]["documents"], splits["val"]["bytes"]]
+        validation = hashlib.sha256(json.dumps(text).encode()).hexdigest()
+    return {
+        "label": held.get("label"),
+        "data": parts.dataset.fingerprint,
+        "validation": validation,
+        "tokenizer": parts.tokenizer.fingerprint,
+        "tokenizer_kind": parts.tokenizer.kind,
+        "vocab_size": parts.tokenizer.vocab_size,
+        "splits": splits,
+    }
 
 
 def environment(parts: Parts) -> dict[str, Any]:

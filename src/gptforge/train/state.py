@@ -23,13 +23,13 @@ from torch.optim import Optimizer
 from gptforge.checkpoint import json_bytes, load_weights
 from gptforge.errors import CheckpointError
 from gptforge.jsonfile import read_json
+from gptforge.logs.series import OVERFIT_MARGIN
 from gptforge.optim import Together, WeightAverage, each
 from gptforge.optim.muon import Muon
 from gptforge.tensors import read_tensors, tensor_bytes
 from gptforge.train.watch import Watch
 
 LEGACY_NUMPY = "MT19937"
-OVERFIT_MARGIN = 0.02  # share by which val_loss is above its best before that is called overfitting
 
 
 @dataclass(slots=True)
