@@ -39,6 +39,7 @@ COMMANDS = {
     "info": Command("what a config means: parameters, FLOPs, memory, without training"),
     "tokenizer report": Command("how a tokenizer cuts a text, and how well", positionals=("ckpt",)),
     "runs": Command("the runs there are, and how they went", positionals=("path",)),
+    "report": Command("draw a run as a page: curves, samples, config, warnings", positionals=("run",)),
     "doctor": Command("what this machine has, and what is missing"),
     "completion": Command("print the completion script for bash, zsh or fish"),
 }

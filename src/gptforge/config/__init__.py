@@ -16,6 +16,7 @@ from gptforge.config.loop import CheckpointConfig, EvalConfig, LogConfig, LoopCo
 from gptforge.config.model import ModelConfig
 from gptforge.config.optim import OptimizerConfig, ScheduleConfig
 from gptforge.config.parallel import ParallelConfig
+from gptforge.config.report import ReportConfig
 from gptforge.config.runs import RunsConfig
 from gptforge.config.runtime import RuntimeConfig
 from gptforge.config.sample import SampleTokenizerConfig, SamplingConfig
@@ -148,13 +149,14 @@ SCHEMAS: dict[str, type] = {
     "info": InfoConfig,
     "tokenizer report": TokenizerReportConfig,
     "runs": RunsConfig,
+    "report": ReportConfig,
     "doctor": DoctorConfig,
 }
 
 __all__ = [
     "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "CleanConfig", "DataConfig", "DoctorConfig",
     "EvalConfig", "EvalDataConfig", "EvalTextConfig", "InfoConfig", "LogConfig", "LoopConfig", "ModelConfig",
-    "OptimizerConfig", "ParallelConfig", "PrepareConfig", "RunsConfig", "RuntimeConfig", "SampleConfig",
-    "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "TokenizerConfig", "TokenizerReportConfig",
-    "TrainConfig",
+    "OptimizerConfig", "ParallelConfig", "PrepareConfig", "ReportConfig", "RunsConfig", "RuntimeConfig",
+    "SampleConfig", "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "TokenizerConfig",
+    "TokenizerReportConfig", "TrainConfig",
 ]  # fmt: skip

@@ -4,7 +4,6 @@ Knows the names train_loss and val_loss; reads the records, never the trainer, s
 of a continued run is whole.
 """
 
-import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,14 +12,11 @@ from typing import Any
 from gptforge.logs.drawing import safe, style
 from gptforge.logs.events import Sink, Values
 from gptforge.logs.files import read_metrics
-from gptforge.logs.series import finite, tick_texts, ticks
-
-Point = tuple[float, float]
+from gptforge.logs.series import Point, finite, loss_reach, smoothed, thinned, tick_texts, ticks
 
 WIDTH, HEIGHT = 760, 430
 LEFT, RIGHT, TOP, BOTTOM = 66, 22, 66, 50
-MAX_POINTS = 800
-LEAST_REACH = 0.1
+COLUMNS = 400  # of points that are told apart, a little over a pixel each
 LARGEST = 1e30  # beyond it the arithmetic of axes is not safe, and nothing can be read off
 
 STYLE = style("""
@@ -43,7 +39,7 @@ STYLE = style("""
 def draw_loss(metrics: Sequence[Mapping[str, Any]], title: str) -> str:
     """The records of a run as one SVG picture."""
     train, val = _points(metrics, "train_loss"), _points(metrics, "val_loss")
-    axes = _Axes([x for x, _ in train + val], _reach(train, val))
+    axes = _Axes([x for x, _ in train + val], loss_reach(train, val))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
         f' class="gptforge-loss" role="img">',
@@ -85,19 +81,6 @@ class LossPicture(Sink):
 def _points(metrics: Sequence[Mapping[str, Any]], name: str) -> list[Point]:
     pairs = [(finite(record.get("step")), finite(record.get(name))) for record in metrics]
     return [(x, y) for x, y in pairs if x is not None and y is not None and abs(y) < LARGEST and abs(x) < LARGEST]
-
-
-def _reach(train: list[Point], val: list[Point]) -> list[float]:
-    """The losses that the y axis must hold: all, unless a few stick out so far that the rest would be flat."""
-    values = sorted(y for _, y in train + val)
-    if not values:
-        return []
-    low, high = values[0], values[-1]
-    usual = low + 3 * (values[int(0.9 * (len(values) - 1))] - low)
-    if usual > low:
-        high = min(high, max(usual, *(points[0][1] for points in (train, val) if points)))
-    # A flat curve is to look flat: its last decimals do not fill the picture.
-    return [low, max(high, low + LEAST_REACH)]
 
 
 class _Axes:
@@ -146,19 +129,9 @@ class _Axes:
 def _train_lines(points: list[Point], axes: _Axes) -> list[str]:
     if not points:
         return []
-    return [axes.path(_thinned(points), "raw"), axes.path(_thinned(_smoothed(points, axes)), "train")]
-
-
-def _smoothed(points: list[Point], axes: _Axes) -> list[Point]:
-    """Means over a window around each point: unlike a running average, they do not lag behind a falling loss."""
-    losses = [axes.held(y) for _, y in points]
-    sums = [0.0, *itertools.accumulate(losses)]
-    reach = max(1, len(points) // 40)
-    smooth = []
-    for i, (x, _) in enumerate(points):
-        near = min(reach, i, len(points) - 1 - i)
-        smooth.append((x, (sums[i + near + 1] - sums[i - near]) / (2 * near + 1)))
-    return smooth
+    smooth = smoothed([axes.held(y) for _, y in points])
+    curve = [(x, y) for (x, _), y in zip(points, smooth, strict=True)]
+    return [axes.path(thinned(points, COLUMNS), "raw"), axes.path(thinned(curve, COLUMNS), "train")]
 
 
 def _val_line(points: list[Point], axes: _Axes) -> list[str]:
@@ -173,16 +146,11 @@ def _val_line(points: list[Point], axes: _Axes) -> list[str]:
     label = f"best {best[1]:.4g} at step {best[0]:,.0f}"
     label_y = y - 14 if y > TOP + 24 else y + 24
     return [
-        axes.path(_thinned(points), "val"),
+        axes.path(thinned(points, COLUMNS), "val"),
         *dots,
         f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="7"/>',
         f'<text class="best" x="{x:.1f}" y="{label_y:.1f}" text-anchor="{anchor}">{label}</text>',
     ]
-
-
-def _thinned(points: list[Point]) -> list[Point]:
-    stride = -(-len(points) // MAX_POINTS)
-    return points if stride == 1 else [*points[:-1:stride], points[-1]]
 
 
 def _legend(train: bool, val: bool) -> list[str]:

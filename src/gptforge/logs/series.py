@@ -1,13 +1,18 @@
-"""Numbers of a run as a row: which can be used, averages of them, and ticks for an axis.
+"""Numbers of a run as a row: which can be used, averages of them, fewer of them, and ticks for an axis.
 
 Knows nothing of runs, screens or pictures.
 """
 
+import bisect
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
+Point = tuple[float, float]
+
 SMOOTHING = 0.9
+LEAST_REACH = 0.1
 
 
 def finite(value: Any) -> float | None:
@@ -40,6 +45,52 @@ def shrunk(values: list[float], size: int) -> list[float]:
         return values
     edges = [round(i * len(values) / size) for i in range(size + 1)]
     return [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
+
+
+def smoothed(values: Sequence[float]) -> list[float]:
+    """Means over a window around each value: unlike a running average, they do not lag behind a falling loss."""
+    sums = [0.0, *itertools.accumulate(values)]
+    reach = max(1, len(values) // 40)
+    means = []
+    for i in range(len(values)):
+        near = min(reach, i, len(values) - 1 - i)
+        means.append((sums[i + near + 1] - sums[i - near]) / (2 * near + 1))
+    return means
+
+
+def thinned(points: Sequence[Point], columns: int, logarithmic: bool = False) -> list[Point]:
+    """A row of points, ascending in x, that looks the same in a picture of so many columns of pixels.
+
+    Of the points in a column the first, the lowest, the highest and the last are kept, in their order: a line through
+    them covers the same pixels (M4: Jugel et al. 2014), and no spike is lost. On a `logarithmic` x axis every x must
+    be above 0.
+    """
+    if len(points) <= 4 * columns:
+        return list(points)
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    shares = [n / columns for n in range(1, columns)]
+    first, last = xs[0], xs[-1]
+    borders = [first * (last / first) ** s if logarithmic else first + (last - first) * s for s in shares]
+    edges = [0, *(bisect.bisect_left(xs, border) for border in borders), len(points)]
+    kept = []
+    for begin, end in itertools.pairwise(edges):
+        if column := ys[begin:end]:
+            wanted = {0, column.index(min(column)), column.index(max(column)), len(column) - 1}
+            kept += [points[begin + i] for i in sorted(wanted)]
+    return kept
+
+
+def loss_reach(train: Sequence[Point], val: Sequence[Point]) -> list[float]:
+    """The losses that the y axis must hold: all, unless a few stick out so far that the rest would be flat."""
+    values = sorted(y for _, y in [*train, *val])
+    if not values:
+        return []
+    low, high = values[0], values[-1]
+    usual = low + 3 * (values[int(0.9 * (len(values) - 1))] - low)
+    if usual > low:
+        high = min(high, max(usual, *(points[0][1] for points in (train, val) if points)))
+    # A flat curve is to look flat: its last decimals do not fill the picture.
+    return [low, max(high, low + LEAST_REACH)]
 
 
 def ticks(low: float, high: float, wanted: int, least: float = 0.0) -> list[float]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
-VOID = ("meta", "br")
+VOID = ("meta", "br", "input")
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9-]*")
 
 
@@ -45,6 +45,15 @@ def joined(content: Iterable[str | None]) -> Markup:
 def quoted(text: str) -> Markup:
     """A text of the user's, exactly as it is, and with a direction of its own."""
     return element("code", element("bdi", text))
+
+
+def written(text: str) -> Markup:
+    """A text of several lines as it was written, its line breaks and tabs too."""
+    parts = re.split(r"([\n\t])", text.replace("\r\n", "\n")) if text else []
+    shown = joined(Markup(part) if part in ("\n", "\t") else part for part in parts)
+    return element(
+        "pre", element("code", element("bdi", shown))
+    )  # within, for a line break at the begin of pre is lost
 
 
 def name_of(text: str) -> Markup:

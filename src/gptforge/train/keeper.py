@@ -6,7 +6,7 @@ when anything is due. What a checkpoint consists of is train/state.py's business
 
 import contextlib
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from gptforge import checkpoint
@@ -16,6 +16,7 @@ from gptforge.dist import Dist
 from gptforge.errors import PeerLost, UserError, without_passwords
 from gptforge.jsonfile import write_json
 from gptforge.logs import Sink, Sinks, open_sinks
+from gptforge.report import run_page
 from gptforge.runs import Call, Run
 from gptforge.train import plan
 from gptforge.train.parts import Parts
@@ -101,15 +102,31 @@ class Keeper:
         aside = checkpoint.set_aside(self._run, state.step) if self._files else None
         return [f"later checkpoints were moved to {aside}"] if aside else []
 
-    def finish(self, status: str, state: TrainState) -> dict[str, Any]:
-        """Writes the summary and tells the result with what to type next."""
+    def finish(
+        self, status: str, state: TrainState, look: Callable[[], dict[str, Any] | None] = lambda: None
+    ) -> dict[str, Any]:
+        """Writes the summary and the report, and tells the result with what to type next.
+
+        `look` gives the passage that the report shows, as the weights of now predict it.
+        """
         with self._parts.best_weights():
             weights = checkpoint.weights_sha256(self._parts.model)
         summary = self._summary(status, state, weights_sha256=weights)
         if self._files:
             write_json(self._run.summary, summary)
+            self._report(look, state.step)
             self._files.finish(summary, plan.next_commands(self._run, status, state.best_step, state.step))
         return summary
+
+    def _report(self, look: Callable[[], dict[str, Any] | None] = lambda: None, step: int = 0) -> None:
+        """Draws report.html of whatever there is. One that cannot be drawn is said, and no reason to end a run."""
+        try:
+            if found := look():
+                write_json(self._run.path / "passage.json", {"step": step, **found})
+            run_page.write(self._run)
+        except Exception as e:
+            if self._files:
+                self._files.warn(f"report.html is not as the run is: {str(e) or type(e).__name__}")
 
     def fail(self, error: BaseException, state: TrainState) -> None:
         """Leaves the reason in summary.json, and a traceback in train.log if it is a bug."""
@@ -123,6 +140,8 @@ class Keeper:
             self._files.log.line("error", without_passwords(told))
             if self._begun:
                 write_json(self._run.summary, self._summary("failed", state, error=without_passwords(text)))
+                if isinstance(error, Exception):  # not when the user will not wait
+                    self._report()
 
     def _summary(self, status: str, state: TrainState, **more: Any) -> dict[str, Any]:
         return plan.summary(status, state, self._parts, self._dist.device) | more
