@@ -92,13 +92,14 @@ class _Axes:
         # Only the labels need round ends: the curve may use the width to its last step.
         self._x_end = max([*steps, self._x[0] + 1.0]) if steps else self._x[-1]
 
-    def held(self, loss: float) -> float:
-        """The loss, or the top of the picture where it lies beyond."""
-        return min(loss, self._y[-1])
+    @property
+    def top(self) -> float:
+        """The largest loss in the picture; one beyond it is drawn there."""
+        return self._y[-1]
 
     def at(self, point: Point) -> Point:
         x = (point[0] - self._x[0]) / (self._x_end - self._x[0])
-        y = (self.held(point[1]) - self._y[0]) / (self._y[-1] - self._y[0])
+        y = (min(point[1], self.top) - self._y[0]) / (self._y[-1] - self._y[0])
         return LEFT + x * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - y * (HEIGHT - TOP - BOTTOM)
 
     def drawn(self) -> list[str]:
@@ -129,9 +130,8 @@ class _Axes:
 def _train_lines(points: list[Point], axes: _Axes) -> list[str]:
     if not points:
         return []
-    smooth = smoothed([axes.held(y) for _, y in points])
-    curve = [(x, y) for (x, _), y in zip(points, smooth, strict=True)]
-    return [axes.path(thinned(points, COLUMNS), "raw"), axes.path(thinned(curve, COLUMNS), "train")]
+    smooth = smoothed(points, axes.top)
+    return [axes.path(thinned(points, COLUMNS), "raw"), axes.path(thinned(smooth, COLUMNS), "train")]
 
 
 def _val_line(points: list[Point], axes: _Axes) -> list[str]:

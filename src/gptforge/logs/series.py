@@ -12,6 +12,7 @@ from typing import Any
 Point = tuple[float, float]
 
 SMOOTHING = 0.9
+SMOOTHED = 2000  # points of a smooth curve at most
 LEAST_REACH = 0.1
 
 
@@ -47,14 +48,19 @@ def shrunk(values: list[float], size: int) -> list[float]:
     return [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
 
 
-def smoothed(values: Sequence[float]) -> list[float]:
-    """Means over a window around each value: unlike a running average, they do not lag behind a falling loss."""
-    sums = [0.0, *itertools.accumulate(values)]
-    reach = max(1, len(values) // 40)
+def smoothed(points: Sequence[Point], top: float = math.inf) -> list[Point]:
+    """Means over a window around each point, or around SMOOTHED of them: unlike a running average, they do not lag
+    behind a falling loss. A value above `top` counts as that."""
+    n = len(points)
+    ys = [y for _, y in points]
+    if max(ys, default=top) > top:
+        ys = [min(y, top) for y in ys]
+    sums = [0.0, *itertools.accumulate(ys)]
+    reach, stride = max(1, n // 40), -(-n // SMOOTHED) or 1
     means = []
-    for i in range(len(values)):
-        near = min(reach, i, len(values) - 1 - i)
-        means.append((sums[i + near + 1] - sums[i - near]) / (2 * near + 1))
+    for i in sorted({*range(0, n, stride), n - 1} if n else ()):
+        near = min(reach, i, n - 1 - i)
+        means.append((points[i][0], (sums[i + near + 1] - sums[i - near]) / (2 * near + 1)))
     return means
 
 

@@ -39,7 +39,7 @@ circle.ring { fill: none; stroke: var(--second); stroke-width: 2; }
 .at:hover > * { display: inline; }
 @media (max-width: 40rem) {
   svg.plot { height: 15rem; }
-  .plot .minor { display: none; }
+  .plot .minor, .plot .strong { display: none; }
 }
 @media print {
   .at { display: none; }
@@ -162,7 +162,6 @@ class Picture:
             minor = "minor" if n % 2 and len(self.x.marks) > 4 else None
             at = _percent(place)
             anchor = "end" if place > 97 else "middle"
-            yield element("line", x1=at, x2=at, y1="100%", y2="100%", class_="axis tick")
             yield element("text", text, x=at, y="100%", dy=17, text_anchor=anchor, class_=minor)
         yield element("text", "step", x="50%", y="100%", dy=34, text_anchor="middle")
 
@@ -179,7 +178,8 @@ class Picture:
             yield self._circle((x, y), 6.5, "ring")
             anchor = "end" if place > 60 else "start" if place < 30 else "middle"
             form = {"dy": -13 if height < 85 else 24, "text_anchor": anchor, "class_": "strong"}
-            yield element("text", text, x=_percent(place), y=_percent(100 - height), **form)
+            if text:
+                yield element("text", text, x=_percent(place), y=_percent(100 - height), **form)
 
     def _readings(self) -> Iterator[Markup]:
         """Bands across the whole picture, each as wide as it is nearest to its reading."""

@@ -80,9 +80,9 @@ def table(
     return element("div", made, class_="wide", role="region", aria_label=caption, tabindex=0)
 
 
-def details(summary: str, *content: str) -> Markup:
-    """A part that is opened with a click."""
-    return element("details", element("summary", summary), *content)
+def details(summary: str, *content: str, class_: str | None = None) -> Markup:
+    """A part that is opened with a click; one of class long is not printed."""
+    return element("details", element("summary", summary), *content, class_=class_)
 
 
 def definitions(pairs: Iterable[tuple[str, str]], class_: str) -> Markup:

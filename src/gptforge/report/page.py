@@ -70,6 +70,7 @@ footer { margin-top: 2.5rem; padding-top: 0.6rem; border-top: 1px solid var(--gr
   figure, tr, .tiles div, .said { break-inside: avoid; }
   .tiles div, .said { border: 1px solid var(--axis); }
   .wide { overflow: visible; }
+  details.long { display: none; }
 }
 """
 

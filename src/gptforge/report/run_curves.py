@@ -1,13 +1,12 @@
 """The curves of a run: its losses, and how its steps went. Knows the columns of metrics.jsonl."""
 
 import bisect
-import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gptforge.config.units import shown_count
 from gptforge.logs.series import Point, loss_reach, smoothed
 from gptforge.report import curves
-from gptforge.report.curves import Axis, Line, Picture, Reading
+from gptforge.report.curves import Line, Picture, Reading
 from gptforge.report.html import Markup, details, element, table
 from gptforge.report.page import beside, figure, key, paragraph
 
@@ -30,7 +29,7 @@ COURSE: tuple[tuple[str, str, Callable[[float], str], bool], ...] = (
     ("lr", "Learning rate", lambda v: f"{v:.3g}", False),
     ("grad_norm", "Gradient norm before clipping", lambda v: f"{v:.3g}", True),
     ("tokens_per_second", "Tokens a second", shown_count, True),
-    ("data_wait", "Share of the time spent waiting for data", lambda v: f"{v:.2%}", True),
+    ("data_wait", "Time spent waiting for data", lambda v: f"{100 * v:.3g}%", True),
 )
 
 
@@ -44,7 +43,7 @@ def losses(train: Sequence[Point], evaluations: Evaluations) -> Iterator[Markup]
     if all(y > 0 and x > 0 for x, y in [*train, *val]):
         pictures.append(("log", "both axes logarithmic", _losses(train, val, logarithmic=True)))
     entries = [("training: each record, and smoothed", "first")] if train else []
-    entries += [("validation", "second")] if val else []
+    entries += [(f"validation, {_best(val)[1]}", "second")] if val else []
     parts = []
     if len(pictures) > 1:
         parts.append(element("p", *(_choice(name, said) for name, said, _ in pictures), class_="switch"))
@@ -68,25 +67,24 @@ def _losses(train: Sequence[Point], val: Sequence[Point], logarithmic: bool) -> 
         x, y = curves.logarithmic(steps, 8), curves.logarithmic(reach, 6)
     else:
         x, y = curves.linear([0.0, *steps], 8, _step, round_ends=False), curves.linear(reach, 6)
-    smooth = _smooth(train, y)
-    best = min(val, key=lambda point: point[1], default=None)
-    said = f"best {best[1]:.4g} at step {best[0]:,.0f}" if best else ""
+    smooth = smoothed(train, y.high)
+    best = _best(val) if val else None
     lines = [Line(train, "raw"), Line(smooth, "smooth"), Line(val, "val", dots=True)]
     places, read = _loss_readings(train, smooth, val)
-    picture = Picture(x, y, lines, places, read, (best, said) if best else None)
+    marked = (best[0], "" if logarithmic else best[1]) if best else None  # there the curve would be behind the words
+    picture = Picture(x, y, lines, places, read, marked)
     ends = [f"{name} from {row[0][1]:.4g} to {row[-1][1]:.4g}" for name, row in _named(train, val) if row]
-    label = f"Loss over {max(steps):,.0f} steps: {', '.join(ends)}" + (f"; {said}" if said else "")
+    label = f"Loss over {max(steps):,.0f} steps: {', '.join(ends)}" + (f"; {best[1]}" if best else "")
     return picture.drawn(label)
+
+
+def _best(val: Sequence[Point]) -> tuple[Point, str]:
+    best = min(val, key=lambda point: point[1])
+    return best, f"best {best[1]:.4g} at step {best[0]:,.0f}"
 
 
 def _named(train: Sequence[Point], val: Sequence[Point]) -> list[tuple[str, Sequence[Point]]]:
     return [("training", train), ("validation", val)]
-
-
-def _smooth(points: Sequence[Point], y: Axis) -> list[Point]:
-    """Smoothed as they are drawn: a value beyond the picture counts as its edge."""
-    held = smoothed([min(value, y.high) for _, value in points])
-    return [(x, value) for (x, _), value in zip(points, held, strict=True)]
 
 
 def _loss_readings(
@@ -100,7 +98,8 @@ def _loss_readings(
         return Reading(x, f"step {x:,.0f}: validation {y:.4g}", [(y, "val")])
 
     def of_train(n: int) -> Reading:
-        (x, raw), (_, mean) = train[n], smooth[n]
+        x, raw = train[n]
+        mean = smooth[min(bisect.bisect_left(smooth, x, key=lambda point: point[0]), len(smooth) - 1)][1]
         text, dots = f"step {x:,.0f}: training {raw:.4g}, smoothed {mean:.4g}", [(mean, "smooth")]
         if newest := bisect.bisect_right(evaluated, x):
             at, loss = val[newest - 1]
@@ -134,26 +133,25 @@ def course(series: Mapping[str, Sequence[Point]]) -> Iterator[Markup]:
 
 
 def _small(points: Sequence[Point], title: str, shown: Callable[[float], str], mean: bool) -> Markup:
-    values = [y for _, y in points]
+    values = sorted(y for _, y in points)
     x = curves.linear([0.0, *(x for x, _ in points)], 4, _step, round_ends=False)
     y = curves.linear([0.0, *_usual(values)], 3, shown)
-    lines = [Line(points, "raw"), Line(_smooth(points, y), "smooth")] if mean else [Line(points, "smooth")]
+    lines = [Line(points, "raw"), Line(smoothed(points, y.high), "smooth")] if mean else [Line(points, "smooth")]
 
     def read(n: int) -> Reading:
         at, value = points[n]
         return Reading(at, f"step {at:,.0f}: {shown(value)}", [(value, "smooth")])
 
-    caption = f"{title}: {shown(statistics.median(values))} at the median" if mean else title
-    label = f"{title} over {points[-1][0]:,.0f} steps: from {shown(values[0])} to {shown(values[-1])}"
-    label += f", at most {shown(max(values))}"
+    caption = f"{title}: {shown(values[len(values) // 2])} at the median" if mean else title
+    label = f"{title} over {points[-1][0]:,.0f} steps: from {shown(points[0][1])} to {shown(points[-1][1])}, "
+    label += f"at least {shown(values[0])}, at most {shown(values[-1])}"
     return figure(caption, Picture(x, y, lines, [at for at, _ in points], read, small=True).drawn(label))
 
 
 def _usual(values: Sequence[float]) -> list[float]:
-    """What the axis must hold: all, unless a few stick out so far that the rest would be flat."""
-    ordered = sorted(values)
-    usual = 3 * ordered[int(0.95 * (len(ordered) - 1))]
-    return [ordered[0], min(ordered[-1], usual) if usual > 0 else ordered[-1]]
+    """What the axis must hold of ascending values: all, unless a few stick out so far that the rest would be flat."""
+    usual = 3 * values[int(0.95 * (len(values) - 1))]
+    return [values[0], min(values[-1], usual) if usual > 0 else values[-1]]
 
 
 def _step(step: float) -> str:

@@ -5,11 +5,12 @@ that look like secrets are left out. Knows neither torch nor pages.
 """
 
 import contextlib
+import itertools
 import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from gptforge.jsonfile import read_json
 from gptforge.logs.series import Point
 from gptforge.runs import MANIFEST, RUNS, Run, redacted
 
-SERIES = ("train_loss", "lr", "grad_norm", "tokens_per_second", "data_wait", "tokens", "seconds")
-EVALUATED = ("val_loss", "val_bpb", "val_ppl", "train_eval_loss", "tokens", "seconds")
+SERIES = ("train_loss", "lr", "grad_norm", "tokens_per_second", "data_wait")
+EVALUATED = ("val_loss", "val_bpb", "val_ppl", "train_eval_loss")
 LARGEST = 1e30  # beyond it the arithmetic of axes is not safe, and nothing can be read off
 LOG_BYTES = 32_000_000  # of train.log that are read, the last ones
+LINES_AT_ONCE = 2_000
 SAMPLE_BYTES = 8_000
 TYPED_BYTES = 100_000
 SAMPLES = 12  # that are read, evenly spread over the run
@@ -59,7 +61,8 @@ class Log:
 
 @dataclass(slots=True)
 class Told:
-    """One run. `series` has points (step, value) by column of training records; `evaluations` the others, by step."""
+    """One run. `series` has points (step, value) by column of training records; `evaluations` the others, by step;
+    `newest` are the numbers of the last record."""
 
     run: Run
     entry: Entry
@@ -72,6 +75,7 @@ class Told:
     typed: list[str] = field(default_factory=list)
     series: dict[str, list[Point]] = field(default_factory=dict)
     evaluations: list[dict[str, float]] = field(default_factory=list)
+    newest: dict[str, float] = field(default_factory=dict)
     samples: list[tuple[int, str]] = field(default_factory=list)
     n_samples: int = 0
     passage: dict[str, Any] = field(default_factory=dict)
@@ -195,36 +199,52 @@ def _listed(folder: Path) -> list[Path]:
 def _read_metrics(told: Told, files: _Files) -> None:
     """Takes the numbers that can be drawn; lines that hold none are counted."""
     series: dict[str, list[Point]] = {name: [] for name in SERIES}
-    unreadable = 0
-    for line in files.lines(told.run.metrics):
-        try:
-            record = json.loads(line)
-            step = number(record.get("step"))
-        except (ValueError, RecursionError, AttributeError):
-            unreadable += 1
-            continue
+    unreadable, last, before, ascending = 0, {}, 0.0, True
+    for record in _records(files.lines(told.run.metrics)):
+        step = number(record.get("step")) if isinstance(record, dict) else None
         if step is None:
             unreadable += 1
             continue
-        if number(record.get("val_loss")) is not None:
+        if "val_loss" in record:
             values = {name: number(record.get(name)) for name in EVALUATED}
-            told.evaluations.append({"step": step} | {k: v for k, v in values.items() if v is not None})
-            continue
+            if values["val_loss"] is not None:
+                told.evaluations.append({"step": step} | {k: v for k, v in values.items() if v is not None})
         for name, points in series.items():
-            value = record.get(name)
-            if value is not None and (found := number(value)) is not None:
+            if (value := record.get(name)) is not None and (found := number(value)) is not None:
                 points.append((step, found))
-    told.series = {name: sorted(points, key=lambda point: point[0]) for name, points in series.items() if points}
+        ascending, last, before = ascending and step >= before, record, step
+    if told.evaluations or any(series.values()):
+        told.newest = {k: found for k, v in last.items() if (found := number(v)) is not None}
+    told.series = {name: points for name, points in series.items() if points}
+    if not ascending:
+        told.series = {name: sorted(points, key=lambda point: point[0]) for name, points in told.series.items()}
     told.evaluations.sort(key=lambda one: one["step"])
     if unreadable:
         told.missing.append(f"{unreadable:,} line{'s' * (unreadable != 1)} of metrics.jsonl cannot be read")
 
 
+def _records(lines: Iterable[bytes]) -> Iterator[Any]:
+    """The JSON values of lines, None for one that is none. Many at once, which takes a third of the time."""
+    waiting = iter(lines)
+    while portion := list(itertools.islice(waiting, LINES_AT_ONCE)):
+        try:
+            yield from json.loads(b"[" + b",".join(portion) + b"]")
+        except (ValueError, RecursionError):
+            yield from map(_record, portion)
+
+
+def _record(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
 def number(value: Any) -> float | None:
     """A JSON value as a number that can be drawn; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST < value < LARGEST:
-        return None
-    return float(value)
+    if type(value) is float or type(value) is int:  # no bool, and quicker than isinstance
+        return float(value) if -LARGEST < value < LARGEST else None
+    return None
 
 
 # Log, samples, checkpoints ------------------------------------------------------------------------------------

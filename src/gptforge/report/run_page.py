@@ -23,13 +23,15 @@ CHARACTERS = 1_200  # of a sample
 WRONG = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)  # what a strange file leads to
 
 RULES = """
-.state { color: var(--ink); max-width: none; } .state b { display: inline-block; background: var(--track); border-radius: 0.4rem;
-  padding: 0 0.6rem; margin-right: 0.5rem; border: 1px solid var(--axis); }
+.state { color: var(--ink); max-width: none; }
+.state b { display: inline-block; background: var(--track); border-radius: 0.4rem; padding: 0 0.6rem;
+  margin-right: 0.5rem; border: 1px solid var(--axis); }
 .state.failed b, .state.dead b, .state.broken b { border-color: var(--second); }
 @media (min-width: 50rem) { .tiles.eight { grid-template-columns: repeat(4, 1fr); } }
 .next { list-style: none; padding: 0; margin: 0.6rem 0 1rem; }
 .next li { margin: 0.25rem 0; } .next code { margin-right: 0.5rem; }
 pre { margin: 0.2rem 0; padding: 0.5rem 0.7rem; background: var(--track); border-radius: 0.4rem; overflow-x: auto; }
+@media print { .beside { grid-template-columns: 1fr 1fr; } }
 pre code { background: none; padding: 0; overflow-wrap: anywhere; }
 """
 
@@ -112,18 +114,12 @@ def _final(told: Told) -> bool:
 
 
 def _step(told: Told) -> float:
-    ends = [points[-1][0] for points in told.series.values()]
-    ends += [one["step"] for one in told.evaluations[-1:]]
-    return (number(told.summary.get("steps")) if _final(told) else None) or max(ends, default=0.0)
+    return (number(told.summary.get("steps")) if _final(told) else None) or told.newest.get("step", 0.0)
 
 
 def _tiles(told: Told) -> Iterator[Markup]:
     final = told.summary if _final(told) else {}
     best = best_of(told.evaluations)
-
-    def newest(name: str) -> float | None:
-        points = told.series.get(name)
-        return (number(final.get(name)) if final else None) or (points[-1][1] if points else None)
 
     loss, step = number(final.get("best_val_loss")) or best.get("val_loss"), best.get("step")
     at = f", step {step:,.0f}" if step is not None else ""
@@ -138,7 +134,7 @@ def _tiles(told: Told) -> Iterator[Markup]:
         ("time", "seconds", shown_seconds),
         ("tokens a second", "tokens_per_second", shown_count),
     ):
-        if (value := newest(key)) is not None:
+        if (value := number(final.get(key)) or told.newest.get(key)) is not None:
             tiles.append((name, form(value)))
     for name, key, form in (
         ("parameters", "parameters", shown_count),

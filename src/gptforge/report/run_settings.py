@@ -43,7 +43,7 @@ def config(told: Told) -> Iterator[Markup]:
     if changed:
         yield table("Keys that are not at their defaults", ("key", "value", "default", ""), changed)
     rows = [(name, _value(value)) for name, value in values.items()]
-    yield details(f"All {len(rows):,} keys", table("The whole config", ("key", "value"), rows))
+    yield details(f"All {len(rows):,} keys", table("The whole config", ("key", "value"), rows), class_="long")
 
 
 def _plain(default: Any) -> Any:
@@ -102,7 +102,9 @@ def log(told: Told) -> Iterator[Markup]:
         less = f"The last {LINES} of {len(rows):,}" if len(rows) > LINES else "All"
         if told.log.starts > 1:
             yield paragraph(f"It was started {told.log.starts} times.")
-        yield details(f"{less} notes and warnings", table("train.log", ("time", "kind", "text"), rows[-LINES:]))
+        yield details(
+            f"{less} notes and warnings", table("train.log", ("time", "kind", "text"), rows[-LINES:]), class_="long"
+        )
 
 
 # What `gptforge eval` found -----------------------------------------------------------------------------------
