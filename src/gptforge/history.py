@@ -191,7 +191,7 @@ def _began(run: Run) -> float:
     with contextlib.suppress(ValueError, OverflowError):
         return time.mktime(time.strptime(run.path.name[:19], _TIME))
     with contextlib.suppress(OSError):
-        return min(entry.stat().st_mtime for entry in _scanned(run.path))
+        return min((entry.stat().st_mtime for entry in _scanned(run.path)), default=0.0)
     return 0.0
 
 

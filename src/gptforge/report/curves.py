@@ -8,7 +8,7 @@ import bisect
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gptforge.config.units import shown_count
 from gptforge.logs.series import Point, thinned, tick_texts, ticks
@@ -100,7 +100,7 @@ def _short(places: Sequence[float]) -> list[str]:
 
 
 def _counted(place: float) -> str:
-    return shown_count(place) if abs(place) >= 1000 else f"{place:.3g}"
+    return f"{'-' if place < 0 else ''}{shown_count(abs(place))}" if abs(place) >= 1000 else f"{place:.3g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +116,8 @@ class Line:
 class Reading:
     """What is said of a place, and the points that it is said of with their styles."""
 
-    x: float
     text: str
-    dots: Sequence[tuple[float, str]] = field(default_factory=list)
+    dots: Sequence[tuple[Point, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,13 +187,13 @@ class Picture:
         edges = [0.0, *((a + b) / 2 for a, b in itertools.pairwise(places)), 100.0]
         for n, place, (left, right) in zip(shown, places, itertools.pairwise(edges), strict=True):
             reading, at = self.read(n), _percent(place)
-            dots = [self._circle((reading.x, y), 4, f"of-{style}") for y, style in reading.dots]
+            dots = [self._circle(point, 4, f"of-{style}") for point, style in reading.dots]
             yield element(
                 "g",
                 element("rect", x=_percent(left), y="0%", width=_percent(max(0.0, right - left)), height="100%"),
                 element("line", x1=at, x2=at, y1="0%", y2="100%"),
                 *dots,
-                element("text", reading.text, x="0%", y="0%", dy=-10),
+                element("text", reading.text, x="0%", y="0%", dx=-46, dy=-10),
                 class_="at",
             )
 

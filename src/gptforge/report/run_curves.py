@@ -95,17 +95,16 @@ def _loss_readings(
 
     def of_val(n: int) -> Reading:
         x, y = val[n]
-        return Reading(x, f"step {x:,.0f}: validation {y:.4g}", [(y, "val")])
+        return Reading(f"step {x:,.0f}: validation {y:.4g}", [(val[n], "val")])
 
     def of_train(n: int) -> Reading:
         x, raw = train[n]
         mean = smooth[min(bisect.bisect_left(smooth, x, key=lambda point: point[0]), len(smooth) - 1)][1]
-        text, dots = f"step {x:,.0f}: training {raw:.4g}, smoothed {mean:.4g}", [(mean, "smooth")]
+        text, dots = f"step {x:,.0f}: training {raw:.4g}", [((x, mean), "smooth")]
         if newest := bisect.bisect_right(evaluated, x):
-            at, loss = val[newest - 1]
-            text += f", validation {loss:.4g}" + (f" (step {at:,.0f})" if at != x else "")
-            dots += [(loss, "val")] if at == x else []
-        return Reading(x, text, dots)
+            text += f", validation {val[newest - 1][1]:.4g}"
+            dots.append((val[newest - 1], "val"))
+        return Reading(text, dots)
 
     return ([x for x, _ in train], of_train) if train else (evaluated, of_val)
 
@@ -140,7 +139,7 @@ def _small(points: Sequence[Point], title: str, shown: Callable[[float], str], m
 
     def read(n: int) -> Reading:
         at, value = points[n]
-        return Reading(at, f"step {at:,.0f}: {shown(value)}", [(value, "smooth")])
+        return Reading(f"step {at:,.0f}: {shown(value)}", [(points[n], "smooth")])
 
     caption = f"{title}: {shown(values[len(values) // 2])} at the median" if mean else title
     label = f"{title} over {points[-1][0]:,.0f} steps: from {shown(points[0][1])} to {shown(points[-1][1])}, "
