@@ -13,7 +13,7 @@ LONG = 2  # evaluations since the best one before that
 _COUNTS = (
     ("spikes", "{} step{} had a loss or a gradient norm far above those before"),
     ("nonfinite", "{} step{} had a loss or a gradient that is no finite number"),
-    ("passed_over", "{} batch{} made no step, for what they would have done to the weights"),
+    ("passed_over", "{} batch{} passed over: the step would have spoilt the weights"),
     ("rollbacks", "{} time{} the run went back to an earlier checkpoint"),
 )
 

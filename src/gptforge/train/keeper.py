@@ -120,13 +120,14 @@ class Keeper:
 
     def _report(self, look: Callable[[], dict[str, Any] | None] = lambda: None, step: int = 0) -> None:
         """Draws report.html of whatever there is. One that cannot be drawn is said, and no reason to end a run."""
+        if not self._files:
+            return
         try:
             if found := look():
                 write_json(self._run.path / "passage.json", {"step": step, **found})
-            run_page.write(self._run)
+            self._files.note(f"the report with pictures is {run_page.write(self._run)}")
         except Exception as e:
-            if self._files:
-                self._files.warn(f"report.html is not as the run is: {str(e) or type(e).__name__}")
+            self._files.warn(f"report.html is not as the run is: {str(e) or type(e).__name__}")
 
     def fail(self, error: BaseException, state: TrainState) -> None:
         """Leaves the reason in summary.json, and a traceback in train.log if it is a bug."""
