@@ -308,7 +308,7 @@ def strange(trained, tmp_path_factory):
     return Path(shutil.copytree(trained / "runs/one", tmp_path_factory.mktemp("strange") / "one"))
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.sampled_from(FILES), ANY, st.binary(max_size=60))
 def test_whatever_is_in_a_file_there_is_a_page(strange, name, value, tail):
     path, metrics, log = strange / name, strange / "metrics.jsonl", strange / "train.log"
@@ -334,10 +334,10 @@ def test_secrets_stay_out(run):
     with (run.path / "train.log").open("a") as f:
         f.write("2026-11-28 10:00:00 warning it went to http://me:s3cret-7@example.org\n")
         f.write("2026-11-28 10:00:00 start   again\n2026-11-28 10:00:00 plan    data: ftp://me:s3cret-8@x.org (y)\n")
-    told = read(run)
-    told.entry.note = ""
-    text = run_page(told)
-    assert "s3cret" not in text and "<redacted>" in checked(text).text()
+    summary = json.loads(run.summary.read_text()) | {"status": "failed", "error": "at ftp://me:s3cret-9@x.org"}
+    run.summary.write_text(json.dumps(summary))
+    text = run_page(read(run))
+    assert "at ftp://<redacted>@x.org" in checked(text).text() and "s3cret" not in text
 
 
 @given(st.text(st.characters() | st.sampled_from("\n\t<>&\u202e\r")))
@@ -403,6 +403,9 @@ def test_the_command_draws_it_anew_and_says_where(run, capsys):
     checked((run.path / "report.html").read_text())
     assert small.gptforge("report", "runs/one/checkpoints/step-000012", "out=other.html") == 0
     assert Path("other.html").read_text() == (run.path / "report.html").read_text()
+    Path("folder").mkdir()
+    assert small.gptforge("report", "out=folder") == 0  # of the latest run
+    assert Path("folder/report.html").read_text() == Path("other.html").read_text()
     (run.path / "config.json").unlink()
     assert small.gptforge("report", "run=one") == 0
     assert "config.json is missing" in (run.path / "report.html").read_text()

@@ -10,4 +10,9 @@ class ReportConfig:
     """gptforge report"""
 
     run: str = key("latest", "latest, or a run", resume=Resume.FREE, free_text=True)
-    out: str | None = key(None, "where the page goes; null: report.html in the run", resume=Resume.FREE, free_text=True)
+    out: str | None = key(
+        None,
+        "where the page goes, a file or a folder; null: report.html in the run",
+        resume=Resume.FREE,
+        free_text=True,
+    )

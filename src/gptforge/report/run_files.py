@@ -99,6 +99,7 @@ def find(text: str) -> Run:
 def read(run: Run) -> Told:
     """Everything that the files of a run say. What cannot be read is said, never raised."""
     told = Told(run, history.read(run.path.name, run))
+    told.entry.note = without_passwords(told.entry.note)
     files = _Files(run.path, told.missing)
     saved = files.json(run.config)
     told.config, told.choices = _object(saved.get("config")), _object(saved.get("choices"))

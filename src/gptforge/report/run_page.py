@@ -36,11 +36,9 @@ pre code { background: none; padding: 0; overflow-wrap: anywhere; }
 """
 
 
-def write(run: Run, path: Path | None = None) -> Path:
-    """Writes the page of a run into it, or to another path; returns where. Raises OSError."""
-    path = path or run.path / NAME
+def write(run: Run, path: Path) -> None:
+    """Writes the page of a run to a file, as a whole. Raises OSError."""
     write_text(path, run_page(read(run)))
-    return path
 
 
 def run_page(told: Told) -> str:

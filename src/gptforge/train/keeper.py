@@ -125,7 +125,9 @@ class Keeper:
         try:
             if found := look():
                 write_json(self._run.path / "passage.json", {"step": step, **found})
-            self._files.note(f"the report with pictures is {run_page.write(self._run)}")
+            path = self._run.path / run_page.NAME
+            run_page.write(self._run, path)
+            self._files.note(f"the report with pictures is {path}")
         except Exception as e:
             self._files.warn(f"report.html is not as the run is: {str(e) or type(e).__name__}")
 
