@@ -49,7 +49,9 @@ LAYERS = {
 }
 ORDER = list(LAYERS)
 SIDEWAYS = {"top", "services", "ground"}  # layers whose parts may use each other; cycles are refused all the same
-ALLOWED_SIDEWAYS = {("train", "evals"), ("train", "sampling"), ("evals", "sampling"), ("data", "tokenizers")}
+ALLOWED_SIDEWAYS = {
+    ("train", "evals"), ("train", "sampling"), ("train", "report"), ("evals", "sampling"), ("data", "tokenizers"),
+}  # fmt: skip
 HYDRA = {"gptforge.cli", "gptforge.compose"}
 TORCH_FREE = {
     *("cli", "config", "runs", "errors", "assets", "completion", "signals", "usage", "sweep", "notices", "locks"),

@@ -205,8 +205,8 @@ def _began(run: Run) -> float:
     """When a run was begun: its name says so, or else its oldest file."""
     with contextlib.suppress(ValueError, OverflowError):
         return time.mktime(time.strptime(run.path.name[:19], _TIME))
-    with contextlib.suppress(OSError, ValueError):  # ValueError: there is no file
-        return min(entry.stat().st_mtime for entry in _scanned(run.path))
+    with contextlib.suppress(OSError):
+        return min((entry.stat().st_mtime for entry in _scanned(run.path)), default=0.0)
     return 0.0
 
 

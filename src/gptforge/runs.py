@@ -2,7 +2,7 @@
 
 runs/2026-11-23_10-41-07_shakespeare_small/
   config.json decisions.json overrides.txt data.json env.json metrics.jsonl metrics.csv train.log
-  samples/ checkpoints/ loss.svg summary.json .lock
+  samples/ checkpoints/ loss.svg report.html passage.json summary.json .lock
 runs/latest      the name of the newest run, a text file
 """
 

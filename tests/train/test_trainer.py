@@ -389,7 +389,7 @@ def test_files_of_a_run():
     names = {p.name for p in Path(RUN).iterdir()}
     assert names == {
         "config.json", "decisions.json", "overrides.txt", "data.json", "env.json", "metrics.jsonl", "metrics.csv",
-        "train.log", "samples", "checkpoints", "loss.svg", "summary.json", ".lock",
+        "train.log", "samples", "checkpoints", "loss.svg", "summary.json", ".lock", "report.html", "passage.json",
     }  # fmt: skip
     summary = small.summary(RUN)
     assert {

@@ -16,6 +16,7 @@ from gptforge.config.loop import CheckpointConfig, EvalConfig, LogConfig, LoopCo
 from gptforge.config.model import ModelConfig
 from gptforge.config.optim import OptimizerConfig, ScheduleConfig
 from gptforge.config.parallel import ParallelConfig
+from gptforge.config.report import ReportConfig
 from gptforge.config.runs import (
     CompareConfig,
     RunsConfig,
@@ -171,14 +172,15 @@ SCHEMAS: dict[str, type] = {
     "show": ShowConfig,
     "compare": CompareConfig,
     "reproduce": ReproduceConfig,
+    "report": ReportConfig,
     "doctor": DoctorConfig,
 }
 
 __all__ = [
     "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "CleanConfig", "CompareConfig", "DataConfig",
     "DoctorConfig", "EvalConfig", "EvalDataConfig", "EvalTextConfig", "InfoConfig", "LogConfig", "LoopConfig",
-    "ModelConfig", "OptimizerConfig", "ParallelConfig", "PrepareConfig", "ReproduceConfig", "RunsConfig",
-    "RunsPruneConfig", "RunsRmConfig", "RunsTagConfig", "RuntimeConfig", "SampleConfig", "SampleTokenizerConfig",
-    "SamplingConfig", "ScheduleConfig", "ShowConfig", "SweepConfig", "TokenizerConfig", "TokenizerReportConfig",
+    "ModelConfig", "OptimizerConfig", "ParallelConfig", "PrepareConfig", "ReportConfig", "ReproduceConfig",
+    "RunsConfig", "RunsPruneConfig", "RunsRmConfig", "RunsTagConfig", "RuntimeConfig", "SampleConfig",
+    "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "ShowConfig", "SweepConfig", "TokenizerConfig", "TokenizerReportConfig",
     "TrainConfig",
 ]  # fmt: skip

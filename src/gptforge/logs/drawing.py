@@ -3,7 +3,7 @@
 Knows nothing of what is drawn.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from string import Template
 
@@ -29,6 +29,18 @@ DARK = {
     "first": "#6aa7f2",
     "second": "#ee8a4f",
 }
+
+# How much of `second` is mixed into `back`, from what is expected to what surprises; lightness alone tells them apart,
+# and text in `ink` can be read on all of them.
+HEAT_LIGHT = (0.0, 0.1, 0.22, 0.36, 0.5, 0.65, 0.82)
+HEAT_DARK = (0.0, 0.12, 0.22, 0.32, 0.42, 0.51, 0.6)
+
+
+def heat(colours: Mapping[str, str], shares: Sequence[float]) -> dict[str, str]:
+    """heat-0, heat-1 …: backgrounds of text from `back` on, with so much of `second` in them."""
+    back, front = ([int(colours[name][i : i + 2], 16) for i in (1, 3, 5)] for name in ("back", "second"))
+    mixed = ([round(a + (b - a) * share) for a, b in zip(back, front, strict=True)] for share in shares)
+    return {f"heat-{n}": "#{:02x}{:02x}{:02x}".format(*parts) for n, parts in enumerate(mixed)}
 
 
 def style(rules: str, more: Mapping[str, tuple[str, str]] | None = None) -> str:

@@ -4,7 +4,6 @@ Knows the names train_loss and val_loss; reads the records, never the trainer, s
 of a continued run is whole.
 """
 
-import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,11 +12,11 @@ from typing import Any
 from gptforge.logs.drawing import safe, style
 from gptforge.logs.events import Sink, Values
 from gptforge.logs.files import read_metrics
-from gptforge.logs.series import Point, points, reach, tick_texts, ticks
+from gptforge.logs.series import Point, points, reach, smoothed, thinned, tick_texts, ticks
 
 WIDTH, HEIGHT = 760, 430
 LEFT, RIGHT, TOP, BOTTOM = 66, 22, 66, 50
-MAX_POINTS = 800
+COLUMNS = 400  # of points that are told apart, a little over a pixel each
 
 STYLE = style("""
 .gptforge-loss { font: 13px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
@@ -90,13 +89,14 @@ class Axes:
         # Only the labels need round ends: the curve may use the width to its last step.
         self._x_end = max([*steps, self._x[0] + 1.0]) if steps else self._x[-1]
 
-    def held(self, loss: float) -> float:
-        """The loss, or the top of the picture where it lies beyond."""
-        return min(loss, self._y[-1])
+    @property
+    def top(self) -> float:
+        """The largest loss in the picture; one beyond it is drawn there."""
+        return self._y[-1]
 
     def at(self, point: Point) -> Point:
         x = (point[0] - self._x[0]) / (self._x_end - self._x[0])
-        y = (self.held(point[1]) - self._y[0]) / (self._y[-1] - self._y[0])
+        y = (min(point[1], self.top) - self._y[0]) / (self._y[-1] - self._y[0])
         return LEFT + x * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - y * (HEIGHT - TOP - BOTTOM)
 
     def drawn(self) -> list[str]:
@@ -129,19 +129,8 @@ class Axes:
 def _train_lines(points: list[Point], axes: Axes) -> list[str]:
     if not points:
         return []
-    return [axes.path(thinned(points), "raw"), axes.path(thinned(_smoothed(points, axes)), "train")]
-
-
-def _smoothed(points: list[Point], axes: Axes) -> list[Point]:
-    """Means over a window around each point: unlike a running average, they do not lag behind a falling loss."""
-    losses = [axes.held(y) for _, y in points]
-    sums = [0.0, *itertools.accumulate(losses)]
-    reach = max(1, len(points) // 40)
-    smooth = []
-    for i, (x, _) in enumerate(points):
-        near = min(reach, i, len(points) - 1 - i)
-        smooth.append((x, (sums[i + near + 1] - sums[i - near]) / (2 * near + 1)))
-    return smooth
+    smooth = smoothed(points, axes.top)
+    return [axes.path(thinned(points, COLUMNS), "raw"), axes.path(thinned(smooth, COLUMNS), "train")]
 
 
 def _val_line(points: list[Point], axes: Axes) -> list[str]:
@@ -156,17 +145,11 @@ def _val_line(points: list[Point], axes: Axes) -> list[str]:
     label = f"best {best[1]:.4g} at step {best[0]:,.0f}"
     label_y = y - 14 if y > TOP + 24 else y + 24
     return [
-        axes.path(thinned(points), "val"),
+        axes.path(thinned(points, COLUMNS), "val"),
         *dots,
         f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="7"/>',
         f'<text class="best" x="{x:.1f}" y="{label_y:.1f}" text-anchor="{anchor}">{label}</text>',
     ]
-
-
-def thinned(points: list[Point]) -> list[Point]:
-    """At most MAX_POINTS of them, the last one too."""
-    stride = -(-len(points) // MAX_POINTS)
-    return points if stride == 1 else [*points[:-1:stride], points[-1]]
 
 
 def _legend(train: bool, val: bool) -> list[str]:

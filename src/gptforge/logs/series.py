@@ -1,19 +1,21 @@
-"""Numbers of a run as a row: which can be used, averages of them, and ticks for an axis.
+"""Numbers of a run as a row: which can be used, averages of them, fewer of them, and ticks for an axis.
 
 Knows nothing of runs, screens or pictures.
 """
 
+import bisect
 import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+Point = tuple[float, float]
+
 SMOOTHING = 0.9
 LARGEST = 1e30  # beyond it the arithmetic of axes is not safe, and nothing can be read off
+SMOOTHED = 2000  # points of a smooth curve at most
 LEAST_REACH = 0.1
 OVERFIT_MARGIN = 0.02  # share by which val_loss is above its best before that is called overfitting
-
-Point = tuple[float, float]
 
 
 def finite(value: Any) -> float | None:
@@ -66,6 +68,44 @@ def shrunk(values: list[float], size: int) -> list[float]:
         return values
     edges = [round(i * len(values) / size) for i in range(size + 1)]
     return [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
+
+
+def smoothed(points: Sequence[Point], top: float = math.inf) -> list[Point]:
+    """Means over a window around each point, or around SMOOTHED of them: unlike a running average, they do not lag
+    behind a falling loss. A value above `top` counts as that."""
+    n = len(points)
+    ys = [y for _, y in points]
+    if max(ys, default=top) > top:
+        ys = [min(y, top) for y in ys]
+    sums = [0.0, *itertools.accumulate(ys)]
+    around, stride = max(1, n // 40), -(-n // SMOOTHED) or 1
+    means = []
+    for i in sorted({*range(0, n, stride), n - 1} if n else ()):
+        near = min(around, i, n - 1 - i)
+        means.append((points[i][0], (sums[i + near + 1] - sums[i - near]) / (2 * near + 1)))
+    return means
+
+
+def thinned(points: Sequence[Point], columns: int, logarithmic: bool = False) -> list[Point]:
+    """A row of points, ascending in x, that looks the same in a picture of so many columns of pixels.
+
+    Of the points in a column the first, the lowest, the highest and the last are kept, in their order: a line through
+    them covers the same pixels (M4: Jugel et al. 2014), and no spike is lost. On a `logarithmic` x axis every x must
+    be above 0.
+    """
+    if len(points) <= 4 * columns:
+        return list(points)
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    shares = [n / columns for n in range(1, columns)]
+    first, last = xs[0], xs[-1]
+    borders = [first * (last / first) ** s if logarithmic else first + (last - first) * s for s in shares]
+    edges = [0, *(bisect.bisect_left(xs, border) for border in borders), len(points)]
+    kept = []
+    for begin, end in itertools.pairwise(edges):
+        if column := ys[begin:end]:
+            wanted = {0, column.index(min(column)), column.index(max(column)), len(column) - 1}
+            kept += [points[begin + i] for i in sorted(wanted)]
+    return kept
 
 
 def ticks(low: float, high: float, wanted: int, least: float = 0.0) -> list[float]:

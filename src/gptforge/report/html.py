@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
-VOID = ("meta", "br")
+VOID = ("meta", "br", "input")
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9-]*")
 
 
@@ -47,6 +47,15 @@ def quoted(text: str) -> Markup:
     return element("code", element("bdi", text))
 
 
+def written(text: str) -> Markup:
+    """A text of several lines as it was written, its line breaks and tabs too."""
+    parts = re.split(r"([\n\t])", text.replace("\r\n", "\n")) if text else []
+    shown = joined(Markup(part) if part in ("\n", "\t") else part for part in parts)
+    return element(
+        "pre", element("code", element("bdi", shown))
+    )  # within, for a line break at the begin of pre is lost
+
+
 def name_of(text: str) -> Markup:
     """A name that the user gave, such as a file's: with a direction of its own."""
     return element("bdi", text)
@@ -71,9 +80,9 @@ def table(
     return element("div", made, class_="wide", role="region", aria_label=caption, tabindex=0)
 
 
-def details(summary: str, *content: str) -> Markup:
-    """A part that is opened with a click."""
-    return element("details", element("summary", summary), *content)
+def details(summary: str, *content: str, class_: str | None = None) -> Markup:
+    """A part that is opened with a click; one of class long is not printed."""
+    return element("details", element("summary", summary), *content, class_=class_)
 
 
 def definitions(pairs: Iterable[tuple[str, str]], class_: str) -> Markup:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gptforge.logs.drawing import safe, style
-from gptforge.logs.picture import HEIGHT, LEFT, WIDTH, Axes, thinned
-from gptforge.logs.series import Point, reach
+from gptforge.logs.picture import COLUMNS, HEIGHT, LEFT, WIDTH, Axes
+from gptforge.logs.series import Point, reach, thinned
 
 COLOURS = (  # on light and on dark screens; all of them at least 3:1 against the ground
     ("#2a6fc9", "#6aa7f2"), ("#c8551b", "#ee8a4f"), ("#1a7f5a", "#4fc796"), ("#8a4fbf", "#bd93f0"),
@@ -62,7 +62,7 @@ def draw_runs(lines: Sequence[Line], title: str, x_name: str, y_name: str) -> st
     ]
     if not drawn:
         parts.append(f'<text x="{WIDTH // 2}" y="{HEIGHT // 2}" text-anchor="middle">no evaluations yet</text>')
-    parts += [axes.path(thinned(list(line.points)), _style(line), _dash(line)) for line in drawn]
+    parts += [axes.path(thinned(line.points, COLUMNS), _style(line), _dash(line)) for line in drawn]
     ends = sorted(((*axes.at(line.points[-1]), line) for line in drawn), key=lambda end: end[1])
     before = float("-inf")
     for x, y, line in ends:

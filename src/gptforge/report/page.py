@@ -1,10 +1,12 @@
 """A whole page around the sections of a report: head, style sheet, contents, foot. Knows nothing of what they say."""
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from gptforge import __version__
-from gptforge.logs.drawing import DARK, LIGHT
+from gptforge.logs.drawing import DARK, HEAT_DARK, HEAT_LIGHT, LIGHT, heat
 from gptforge.report.html import Markup, element, joined
 
 RULES = """
@@ -68,6 +70,7 @@ footer { margin-top: 2.5rem; padding-top: 0.6rem; border-top: 1px solid var(--gr
   figure, tr, .tiles div, .said { break-inside: avoid; }
   .tiles div, .said { border: 1px solid var(--axis); }
   .wide { overflow: visible; }
+  details.long { display: none; }
 }
 """
 
@@ -80,8 +83,11 @@ class Section(NamedTuple):
     content: Sequence[Markup]
 
 
-def page(title: str, heading: Markup, lead: Sequence[Markup], sections: Sequence[Section]) -> str:
-    """The page as a file holds it; `title` is what a browser calls it, `lead` what stands before the contents."""
+def page(title: str, heading: Markup, lead: Sequence[Markup], sections: Sequence[Section], rules: str = "") -> str:
+    """The page as a file holds it; `title` is what a browser calls it, `lead` what stands before the contents.
+
+    `rules` are added to the style sheet. Whatever a text in it might try, a browser fetches and runs nothing for it.
+    """
     links = [element("li", element("a", s.title, href=f"#{s.anchor}")) for s in sections]
     parts = [
         element("header", element("h1", heading), *lead),
@@ -89,12 +95,14 @@ def page(title: str, heading: Markup, lead: Sequence[Markup], sections: Sequence
         element("main", *map(_section, sections)),
         element("footer", element("p", f"Made by gptforge {__version__}. This page needs no network and no script.")),
     ]
+    style = _style() + rules
     head = [
         element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=_policy(style)),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("title", title),
-        element("style", Markup(_style())),
+        element("style", Markup(style)),
     ]
     whole = element("html", element("head", *head), element("body", *parts), lang="en")
     return f"<!DOCTYPE html>\n{whole}\n"
@@ -129,8 +137,15 @@ def _section(section: Section) -> Markup:
     return element("section", heading, *section.content, aria_labelledby=section.anchor)
 
 
+def _policy(style: str) -> str:
+    """What a browser may do with the page: show it, in this style alone. The digest is of the URL-safe kind."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
 def _style() -> str:
-    light, dark = (" ".join(f"--{name}: {colour};" for name, colour in c.items()) for c in (LIGHT, DARK))
+    both = {**LIGHT, **heat(LIGHT, HEAT_LIGHT)}, {**DARK, **heat(DARK, HEAT_DARK)}
+    light, dark = (" ".join(f"--{name}: {colour};" for name, colour in c.items()) for c in both)
     paper = f"@media print {{ :root {{ {light} color-scheme: light; }} }}"
     screens = f":root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n{paper}"
     return f"\n{screens}{RULES}"

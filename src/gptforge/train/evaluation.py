@@ -1,4 +1,4 @@
-"""What a run looks at when an evaluation is due: losses over text, and a text of the model's own.
+"""What a run looks at when an evaluation is due: losses over text, and a text of the model's own; a passage at its end.
 
 Draws from generators of its own, so that training does not notice. Knows nothing of steps, files or what follows.
 """
@@ -6,6 +6,7 @@ Draws from generators of its own, so that training does not notice. Knows nothin
 import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 
@@ -14,6 +15,7 @@ from gptforge.config import TrainConfig
 from gptforge.data.loader import eval_batches, n_eval_windows
 from gptforge.dist import Dist
 from gptforge.evals.loss import LossResult, evaluate
+from gptforge.evals.passage import passage
 from gptforge.model import Transformer
 from gptforge.sampling import generate_text, unescaped
 from gptforge.train.parts import Parts
@@ -72,3 +74,12 @@ class Evaluator:
         with self._parts.best_weights():
             pieces = generate_text(self._parts.model, self._parts.tokenizer, prompt, sampling, self._cfg.seed + step)
             return prompt + "".join(piece for (piece,) in pieces)
+
+    def passage(self) -> dict[str, Any] | None:
+        """The loss of each token of the validation text's begin, by the weights that are handed on, as JSON values."""
+        model, data = self._parts.model, self._parts.dataset
+        if not isinstance(model, Transformer):  # someone's own model: it may give no logits
+            return None
+        documents = data.val_starts if self._cfg.data.pack == "documents" else None
+        with self._parts.best_weights(), left_out(model):
+            return passage(model, data.val, self._parts.tokenizer, self._autocast, documents)

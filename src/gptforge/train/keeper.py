@@ -6,7 +6,7 @@ when anything is due. What a checkpoint consists of is train/state.py's business
 
 import contextlib
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from gptforge import checkpoint
@@ -16,6 +16,7 @@ from gptforge.dist import Dist
 from gptforge.errors import EXIT_BUG, PeerLost, UserError, without_passwords
 from gptforge.jsonfile import write_json
 from gptforge.logs import Sink, Sinks, open_sinks
+from gptforge.report import run_page
 from gptforge.runs import Call, Run
 from gptforge.train import plan
 from gptforge.train.parts import Parts
@@ -102,15 +103,34 @@ class Keeper:
         aside = checkpoint.set_aside(self._run, state.step) if self._files else None
         return [f"later checkpoints were moved to {aside}"] if aside else []
 
-    def finish(self, status: str, state: TrainState) -> dict[str, Any]:
-        """Writes the summary and tells the result with what to type next."""
+    def finish(
+        self, status: str, state: TrainState, look: Callable[[], dict[str, Any] | None] = lambda: None
+    ) -> dict[str, Any]:
+        """Writes the summary and the report, and tells the result with what to type next.
+
+        `look` gives the passage that the report shows, as the weights of now predict it.
+        """
         with self._parts.best_weights():
             weights = checkpoint.weights_sha256(self._parts.model)
         summary = self._summary(status, state, weights_sha256=weights)
         if self._files:
             write_json(self._run.summary, summary)
+            self._report(look, state.step)
             self._files.finish(summary, plan.next_commands(self._run, status, state.best_step, state.step))
         return summary
+
+    def _report(self, look: Callable[[], dict[str, Any] | None] = lambda: None, step: int = 0) -> None:
+        """Draws report.html of whatever there is. One that cannot be drawn is said, and no reason to end a run."""
+        if not self._files:
+            return
+        try:
+            if found := look():
+                write_json(self._run.path / "passage.json", {"step": step, **found})
+            path = self._run.path / run_page.NAME
+            run_page.write(self._run, path)
+            self._files.note(f"the report with pictures is {path}")
+        except Exception as e:
+            self._files.warn(f"report.html is not as the run is: {str(e) or type(e).__name__}")
 
     def fail(self, error: BaseException, state: TrainState) -> None:
         """Leaves the reason in summary.json, and a traceback in train.log if it is a bug."""
@@ -126,6 +146,8 @@ class Keeper:
                 code = getattr(error, "exit_code", EXIT_BUG)
                 failed = self._summary("failed", state, error=without_passwords(text), exit_code=code)
                 write_json(self._run.summary, failed)
+                if isinstance(error, Exception):  # not when the user will not wait
+                    self._report()
 
     def _summary(self, status: str, state: TrainState, **more: Any) -> dict[str, Any]:
         return plan.summary(status, state, self._parts, self._dist.device) | more

@@ -384,7 +384,7 @@ class Trainer:
         if status == "done":
             self.save()
             self.state.seconds = self._clock.seconds()
-        summary = self.keeper.finish(status, self.state)
+        summary = self.keeper.finish(status, self.state, self.evaluator.passage)
         if len(set(self.dist.gathered(summary["weights_sha256"]))) > 1:
             self.sinks.warn("the processes ended with different weights: a machine is faulty, or own code differs")
         self.dist.barrier()  # all leave together: the first one to end may take the others along
