@@ -181,6 +181,6 @@ __all__ = [
     "DoctorConfig", "EvalConfig", "EvalDataConfig", "EvalTextConfig", "InfoConfig", "LogConfig", "LoopConfig",
     "ModelConfig", "OptimizerConfig", "ParallelConfig", "PrepareConfig", "ReportConfig", "ReproduceConfig",
     "RunsConfig", "RunsPruneConfig", "RunsRmConfig", "RunsTagConfig", "RuntimeConfig", "SampleConfig",
-    "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "ShowConfig", "SweepConfig", "TokenizerConfig", "TokenizerReportConfig",
-    "TrainConfig",
+    "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "ShowConfig", "SweepConfig", "TokenizerConfig",
+    "TokenizerReportConfig", "TrainConfig",
 ]  # fmt: skip
