@@ -88,6 +88,14 @@ def metrics_of(metrics, step):
     return next(m for m in metrics if m["step"] == step and "train_loss" in m)
 
 
+def test_the_plan_is_that_of_the_last_start(run):
+    told = read(run)
+    names = [what for what, _, _ in told.log.plan]
+    assert told.log.starts == 2 and len(names) == len(set(names)) > 10
+    assert ("batch", "8 sequences, 256 tokens", "2 micro-batches") in told.log.plan
+    assert [kind for _, kind, _ in told.log.told].count("start") == 2
+
+
 def test_both_scales_are_there_and_chosen_without_a_script(run):
     page = page_of(run)
     choices = page.all("input")
@@ -148,7 +156,11 @@ def test_a_failed_run_says_why(own_folder, monkeypatch):
 
 
 def test_a_dead_and_a_running_run(run, monkeypatch):
-    summary = json.loads(run.summary.read_text()) | {"status": "running", "steps": 0, "tokens": 0}
+    summary = json.loads(run.summary.read_text()) | {
+        "status": "running",
+        "steps": 5,
+        "tokens": 1280,
+    }  # as at the last start
     run.summary.write_text(json.dumps(summary))
     dead = page_of(run)
     assert "it was killed after step 12." in dead.text() and "gptforge train resume=one" in dead.text()
