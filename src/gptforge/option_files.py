@@ -1,5 +1,6 @@
 """The files of conf/: where they are, and what the options that somebody chose set. No hydra."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def with_options(schema: type, chosen: Mapping[str, str | None]) -> dict[str, An
         if not option or Path(option).name != option or not isinstance(tree.get(group), dict):
             continue  # the names may come from a file that anyone wrote
         path = Path(conf_dir(), group, f"{option}.yaml")
-        if path.is_file():
+        if os.path.isfile(path):  # unlike Path.is_file it takes names that are too long
             _merge(tree[group], read_yaml(path))
     return tree
 
