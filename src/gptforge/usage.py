@@ -20,6 +20,7 @@ EXAMPLES = """\
   gptforge sample ckpt=latest prompt="ROMEO:"            write with it
   gptforge eval ckpt=latest                              how well it predicts text that it has not seen
   gptforge train -m model=tiny,small lr=1e-3,3e-3        one run for each combination
+  gptforge compare RUN RUN                               is the difference more than the noise of seeds?
   gptforge info model=gpt2                               what a config means: parameters, FLOPs, memory"""
 
 
