@@ -16,7 +16,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gptforge import __version__, compose, usage
 from gptforge.arguments import HELP, RUN_DIR, SWEEP_DIR, Grammar, Line, config_dirs, parse, quoted, split_command
@@ -36,6 +36,9 @@ from gptforge.notices import say
 from gptforge.runs import Call, find_sweep, held, new_sweep_directory
 from gptforge.signals import NOT_BEGUN, end_at_once, follow_parent, turn_deaf
 from gptforge.usage import COMMANDS
+
+if TYPE_CHECKING:
+    from gptforge.sweep.points import Sweep
 
 MANY_POINTS = 100  # of a sweep, more than anybody types by hand
 ON_RESUME = ("n_jobs", "fail_fast", "retry", "yes")  # keys of SweepConfig that are not settled when a sweep begins
@@ -162,7 +165,6 @@ def single(command: str, line: Line, dirs: list[Path]) -> int:
 
 def sweep(command: str, line: Line, dirs: list[Path]) -> int:
     """The points of a sweep through hydra.main and our launcher, then their table; or one that goes on."""
-    from gptforge import best
     from gptforge.sweep.points import read
     from gptforge.sweep.run import finish
 
@@ -180,12 +182,11 @@ def sweep(command: str, line: Line, dirs: list[Path]) -> int:
     with new_sweep_directory(line.free.get(SWEEP_DIR)) as directory:
         place = f"{SWEEP_DIR}={quoted(directory.as_posix())}"
         hydra_main(lambda _: None, command, line, dirs, *compose.of_the_sweep(cfg), place)
-        return finish(read(directory), best.write)
+        return finish(read(directory), keep)
 
 
 def go_on_with_sweep(line: Line, typed: dict[str, Any], dirs: list[Path]) -> int:
     """A sweep that was interrupted, or of which some points failed. What its points are was settled at its start."""
-    from gptforge import best
     from gptforge.sweep.points import read
     from gptforge.sweep.run import finish, go_on
 
@@ -195,13 +196,25 @@ def go_on_with_sweep(line: Line, typed: dict[str, Any], dirs: list[Path]) -> int
     path = find_sweep(line.free["resume"])
     sweep = read(path)
     if not sweep.words:
-        return go_on(path, typed, best.write)
+        return go_on(path, typed, keep)
     cfg = dataclasses.replace(sweep.cfg, **{"retry": False, "yes": False, **typed})
     again = Line(overrides=sweep.words, flags=["--multirun"])
     with held(path):
         place = f"{SWEEP_DIR}={quoted(path.as_posix())}"
         hydra_main(lambda _: None, "train", again, dirs, *compose.of_the_sweep(cfg), place)
-        return finish(read(path), best.write)
+        return finish(read(path), keep)
+
+
+def keep(swept: "Sweep") -> Path | None:
+    """What a sweep leaves for its reader: the page, and the best point as an option, if there is one."""
+    from gptforge import best
+    from gptforge.report import sweep_page
+
+    try:
+        say(f"the report with pictures is {sweep_page.write(swept.path)}")
+    except OSError as e:
+        say(f"gptforge: warning: the report cannot be written: {e.strerror or e}")
+    return best.write(swept)
 
 
 def agree(cfg: SweepConfig, n: int) -> None:

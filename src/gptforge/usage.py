@@ -47,7 +47,7 @@ COMMANDS = {
     "show": Command("one run: what it is, how it went, what to type next", positionals=("run",)),
     "compare": Command("runs beside each other: is the difference more than noise?", positionals=("runs",)),
     "reproduce": Command("train a run anew: does it come to the same weights?", positionals=("run",)),
-    "report": Command("draw a run as a page: curves, samples, config, warnings", positionals=("run",)),
+    "report": Command("draw a run or a sweep as a page: curves, samples, config, warnings", positionals=("run",)),
     "doctor": Command("what this machine has, and what is missing"),
     "completion": Command("print the completion script for bash, zsh or fish"),
 }

@@ -1,24 +1,34 @@
-"""gptforge report: draws the page of a run anew from its files; where it is goes to stdout."""
+"""gptforge report: draws the page of a run or a sweep anew from its files; where it is goes to stdout."""
 
+import os
 import sys
 from pathlib import Path
 
 from gptforge.config import ReportConfig
 from gptforge.errors import ResourceError
 from gptforge.logs.screen import Screen
-from gptforge.report import run_files, run_page
-from gptforge.runs import Call
+from gptforge.report import run_files, run_page, sweep_page
+from gptforge.runs import RUNS, SWEEP, Call, Run
 
 
 def run(cfg: ReportConfig, call: Call) -> int:
     """Draws the report of cfg.run, whatever state it is in."""
-    found = run_files.find(cfg.run)
+    swept = sweep_in(cfg.run)
+    found = Run(swept) if swept else run_files.find(cfg.run)
     path = Path(cfg.out).expanduser() if cfg.out else found.path
     path = path / run_page.NAME if path.is_dir() else path
     try:
-        run_page.write(found, path)
+        if swept:
+            sweep_page.write(swept, path)
+        else:
+            run_page.write(found, path)
     except OSError as e:
         what = f"the report cannot be written: {e.strerror or e}"
         raise ResourceError(what, where=str(path), fix="out=PATH (a file that you may write)") from e
     Screen(sys.stdout).line(str(path))
     return 0
+
+
+def sweep_in(text: str) -> Path | None:
+    """The sweep's directory that this is, by path or by a name below runs/; None where it is none."""
+    return next((path for path in (Path(text), RUNS / text) if os.path.isfile(path / SWEEP)), None)
