@@ -1,4 +1,4 @@
-"""What a user can set about the report of a run."""
+"""What a user can set about the report of a run or a sweep."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from gptforge.config.schema import Resume, key
 class ReportConfig:
     """gptforge report"""
 
-    run: str = key("latest", "latest, or a run", resume=Resume.FREE, free_text=True)
+    run: str = key("latest", "latest, a run or a sweep", resume=Resume.FREE, free_text=True)
     out: str | None = key(
         None,
-        "where the page goes, a file or a folder; null: report.html in the run",
+        "where the page goes, a file or a folder; null: report.html in its directory",
         resume=Resume.FREE,
         free_text=True,
     )
