@@ -33,6 +33,7 @@ LAYERS = {
             "compiling",
             "native",
             "logs",
+            "trackers",
             "doctor",
             "sweep",
             "hardware",
@@ -51,7 +52,7 @@ HYDRA = {"gptforge.cli", "gptforge.compose"}
 TORCH_FREE = {
     *("cli", "config", "runs", "errors", "assets", "completion", "signals", "usage", "sweep", "notices", "locks"),
     *("hardware", "best"),
-    *("history", "conditions"),
+    *("history", "conditions", "trackers"),
     *("durable", "jsonfile"),
 }
 

@@ -39,6 +39,7 @@ COMMANDS = {
     "info": Command("what a config means: parameters, FLOPs, memory, without training"),
     "tokenizer report": Command("how a tokenizer cuts a text, and how well", positionals=("ckpt",)),
     "runs": Command("the runs there are, and how they went", positionals=("path",)),
+    "runs export": Command("send a run to a tracker, after the fact", positionals=("run",)),
     "doctor": Command("what this machine has, and what is missing"),
     "completion": Command("print the completion script for bash, zsh or fish"),
 }

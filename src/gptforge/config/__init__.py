@@ -16,7 +16,7 @@ from gptforge.config.loop import CheckpointConfig, EvalConfig, LogConfig, LoopCo
 from gptforge.config.model import ModelConfig
 from gptforge.config.optim import OptimizerConfig, ScheduleConfig
 from gptforge.config.parallel import ParallelConfig
-from gptforge.config.runs import RunsConfig
+from gptforge.config.runs import RunsConfig, RunsExportConfig
 from gptforge.config.runtime import RuntimeConfig
 from gptforge.config.sample import SampleTokenizerConfig, SamplingConfig
 from gptforge.config.schema import MISSING, Problem, Resume, key, shown
@@ -52,6 +52,9 @@ class TrainConfig:
     prompt: str = key("\n", "how the samples of a run begin", resume=Resume.FREE, free_text=True)
     ui: str = key(
         "auto", "what the terminal shows; auto: rich on a terminal, else plain", resume=Resume.FREE, choices=UI
+    )
+    tracker: list[str] = key(
+        [], "where numbers and samples go too: tensorboard, wandb, mlflow, trackio", resume=Resume.FREE
     )
     dry_run: bool = key(False, "show what would run and why, then stop", resume=Resume.FREE)
 
@@ -149,13 +152,14 @@ SCHEMAS: dict[str, type] = {
     "info": InfoConfig,
     "tokenizer report": TokenizerReportConfig,
     "runs": RunsConfig,
+    "runs export": RunsExportConfig,
     "doctor": DoctorConfig,
 }
 
 __all__ = [
     "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "CleanConfig", "DataConfig", "DoctorConfig",
     "EvalConfig", "EvalDataConfig", "EvalTextConfig", "InfoConfig", "LogConfig", "LoopConfig", "ModelConfig",
-    "OptimizerConfig", "ParallelConfig", "PrepareConfig", "RunsConfig", "RuntimeConfig", "SampleConfig",
-    "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "SweepConfig", "TokenizerConfig",
+    "OptimizerConfig", "ParallelConfig", "PrepareConfig", "RunsConfig", "RunsExportConfig", "RuntimeConfig",
+    "SampleConfig", "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "SweepConfig", "TokenizerConfig",
     "TokenizerReportConfig", "TrainConfig",
 ]  # fmt: skip

@@ -21,3 +21,12 @@ class RunsConfig:
     )
     limit: int | None = key(20, "how many to show; null: all", resume=FREE, ge=1)
     json: bool = key(False, "print JSON, without the limit", resume=FREE)
+
+
+@dataclass(kw_only=True, slots=True)
+class RunsExportConfig:
+    """gptforge runs export"""
+
+    run: str = key("latest", "latest or RUN", resume=FREE, free_text=True)
+    to: str = key("tensorboard", "the tracker to send it to: tensorboard, wandb, mlflow, trackio", resume=FREE)
+    json: bool = key(False, "print what was sent as JSON", resume=FREE)
