@@ -6,6 +6,7 @@ Nothing is sent but what a tracker is given: no console, code, packages, command
 import html
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # which it reads when it is imported
@@ -30,17 +31,19 @@ class WandB(Tracker):
             x_disable_machine_info=True,
             x_save_requirements=False,
         )
+        self._folder = run.run_dir.resolve()
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "gptforge"),
             name=run.name,
             group=run.group,
             id=run.id,
             resume="allow",
-            dir=str(run.run_dir.resolve()),
+            dir=str(self._folder),
             config=dict(run.config),
             allow_val_change=True,  # keys that a run may change when it goes on
             settings=settings,
         )
+        _remove_links(self._folder / "wandb")
         return self._run.id
 
     def log(self, values: Mapping[str, float], step: int) -> None:
@@ -53,3 +56,11 @@ class WandB(Tracker):
     def finish(self, summary: Mapping[str, Any]) -> None:
         self._run.summary.update(dict(summary))
         self._run.finish(exit_code=int(summary.get("status") == "failed"))
+        _remove_links(self._folder / "wandb")
+
+
+def _remove_links(folder: Path) -> None:
+    """Removes its link to a log in the user's cache: a run with a link that leads out of it is refused."""
+    for path in folder.glob("*/logs/*"):
+        if path.is_symlink():
+            path.unlink()
