@@ -7,7 +7,10 @@ import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # which is read when it is imported
+# Both are read when it is imported: it asks Hugging Face who is logged in, also for a run that stays on the machine
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+if not (os.environ.get("TRACKIO_SPACE_ID") or os.environ.get("TRACKIO_SERVER_URL")):
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import trackio  # pyright: ignore[reportMissingImports]
 
@@ -42,7 +45,7 @@ class Trackio(Tracker):
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         with _silent():
-            self._run.finish()
+            trackio.finish()  # also lets go of the run, which else is finished once more when the process ends
 
 
 @contextlib.contextmanager
