@@ -20,7 +20,7 @@ def offered(*words):
 
 
 def test_the_first_word_is_a_command():
-    assert offered() == offered("") == [name.split()[0] for name in COMMANDS]
+    assert offered() == offered("") == list(dict.fromkeys(name.split()[0] for name in COMMANDS))
     assert offered("tr") == ["train"]
     assert offered("xyz") == []
 
@@ -30,6 +30,11 @@ def test_a_command_may_have_two_words():
     assert offered("tokenizer", "") == offered("tokenizer", "rep") == ["report"]
     assert "ckpt=" in offered("tokenizer", "report", "") and offered("tokenizer", "report", "tex") == ["text="]
     assert offered("tokenizer", "x") == offered("tokenizer", "x", "") == offered("train", "report") == []
+
+
+def test_runs_may_go_on_with_export():
+    assert offered("runs", "ex") == ["export"] and {"export", "sort="} <= set(offered("runs", ""))
+    assert offered("runs", "export", "t") == ["to="]
 
 
 def test_then_come_groups_and_keys():

@@ -23,9 +23,9 @@ def candidates(words: Sequence[str], groups: Mapping[str, Sequence[str]], comman
     if not before:
         return _starting((name.split()[0] for name in commands), word)
     command, rest = split_command(before, commands)
+    second = [] if rest else [name.split()[-1] for name in commands if name.startswith(f"{command} ")]
     if command not in commands:
-        second = [name.split()[-1] for name in commands if name.startswith(f"{command} ")]
-        return [] if rest else _starting(second, word)
+        return _starting(second, word)
     if command == "completion":
         return [] if rest else _starting(SHELLS, word)
     schema = commands.get(command)
@@ -40,7 +40,7 @@ def candidates(words: Sequence[str], groups: Mapping[str, Sequence[str]], comman
     if equals:
         return _values(name, value, groups, keys)
     names = [*groups, *(leaf.name for leaf in keys)]
-    return _starting([f"{name}=" for name in names], word) or _starting(_short_names(keys), word)
+    return _starting([*second, *(f"{name}=" for name in names)], word) or _starting(_short_names(keys), word)
 
 
 def _starting(words: Iterable[str], beginning: str) -> list[str]:
