@@ -73,13 +73,16 @@ def test_a_run_is_told_as_its_files_are_and_its_weights_are_the_same(lend):
     assert not of(one.told, "back") and "warning" not in small.log("run")
 
 
+@pytest.mark.parametrize("killed", [True, False])
 @pytest.mark.parametrize("takes_back", [True, False])
-def test_a_run_that_goes_on_is_the_same_tracked_run_without_steps_twice(lend, takes_back):
+def test_a_run_that_goes_on_is_the_same_tracked_run_without_steps_twice(lend, takes_back, killed):
     one = recording(takes_back)
     lend(one)
     assert small.gptforge(*small.typed(small.config(checkpoint__keep=9), "run"), "tracker=a") == 0
     first = told(one)
     one.told.clear()
+    if killed:  # then it could not say how far the tracker had come
+        Path("run/trackers.json").write_text('{"a": {"id": "id-run", "steps": {}}}')
     assert small.gptforge("train", "resume=run/checkpoints/step-000006", "optimizer.lr=0.1", "resume_allow=[lr]") == 2
     allowed = ["optimizer.lr=0.1", "resume_allow=[optimizer.lr]"]
     assert small.gptforge("train", "resume=run/checkpoints/step-000006", *allowed) == 0
