@@ -24,7 +24,14 @@ from gptforge.usage import COMMANDS, first_comment
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 CONFIG_PAGE = DOCS / "config.md"
-PAGES = (DOCS / "walk.md", DOCS / "data.md", DOCS / "files.md", DOCS / "evaluation.md", DOCS / "sweeps.md")
+PAGES = (
+    DOCS / "walk.md",
+    DOCS / "data.md",
+    DOCS / "files.md",
+    DOCS / "evaluation.md",
+    DOCS / "sweeps.md",
+    DOCS / "tracking.md",
+)
 
 MARKER = re.compile(r"^<!-- code: (.+) -->\n(?:\[.*\n)?", re.MULTILINE)
 

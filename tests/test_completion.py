@@ -38,6 +38,11 @@ def test_a_command_of_one_word_may_go_on_with_a_second():
     assert "keep=best" in offered("runs", "prune", "keep=")
 
 
+def test_runs_may_go_on_with_export():
+    assert offered("runs", "ex") == ["export"] and {"export", "sort="} <= set(offered("runs", ""))
+    assert offered("runs", "export", "t") == ["to="]
+
+
 def test_then_come_groups_and_keys():
     everything = offered("train", "")
     assert everything[:2] == ["model=", "data="]

@@ -33,6 +33,7 @@ LAYERS = {
             "compiling",
             "native",
             "logs",
+            "trackers",
             "doctor",
             "sweep",
             "hardware",
@@ -56,7 +57,7 @@ HYDRA = {"gptforge.cli", "gptforge.compose"}
 TORCH_FREE = {
     *("cli", "config", "runs", "errors", "assets", "completion", "signals", "usage", "sweep", "notices", "locks"),
     *("hardware", "best"),
-    *("history", "conditions", "option_files", "tidy", "consent"),
+    *("history", "conditions", "option_files", "tidy", "consent", "trackers"),
     *("durable", "jsonfile"),
 }
 

@@ -53,7 +53,15 @@ def main() -> None:
     follow_parent()
     code = guarded(lambda: flushed(dispatch(words)))
     end_at_once(code)
+    if trackers_left_behind():
+        os._exit(code)
     sys.exit(code)
+
+
+def trackers_left_behind() -> bool:
+    """Whether a tracker has failed or hangs. What its library has registered for the end may wait for a network."""
+    courier = sys.modules.get("gptforge.trackers.courier")  # which is not imported for the sake of this question
+    return courier is not None and bool(courier.left_behind)
 
 
 def flushed(code: int) -> int:
@@ -142,7 +150,10 @@ def execute(command: str, config: Any, call: Call) -> int:
 
 def in_place(command: str, config: Any, call: Call) -> int:
     """The command as one of several processes: what they have to say, one of them says."""
-    return guarded(lambda: flushed(perform(command, config, call)))
+    code = guarded(lambda: flushed(perform(command, config, call)))
+    if trackers_left_behind():
+        atexit.register(os._exit, code)  # the last to be registered is the first to be called
+    return code
 
 
 def perform(command: str, config: Any, call: Call) -> int:
@@ -167,6 +178,7 @@ def sweep(command: str, line: Line, dirs: list[Path]) -> int:
     """The points of a sweep through hydra.main and our launcher, then their table; or one that goes on."""
     from gptforge.sweep.points import read
     from gptforge.sweep.run import finish
+    from gptforge.trackers.found import check
 
     typed = compose.sweep_keys(line)
     if "resume" in line.free:
@@ -178,6 +190,7 @@ def sweep(command: str, line: Line, dirs: list[Path]) -> int:
     if cfg.search == "tpe" and importlib.util.find_spec("optuna") is None:
         raise missing_extra("search", "search=tpe")
     compose.check_ranges(line.overrides)
+    check(compose.texts_of("tracker", line.overrides), "tracker")
     agree(cfg, compose.points_of(line.overrides) if cfg.search == "grid" else cfg.trials)
     with new_sweep_directory(line.free.get(SWEEP_DIR)) as directory:
         place = f"{SWEEP_DIR}={quoted(directory.as_posix())}"

@@ -255,6 +255,13 @@ def points_of(overrides: list[str]) -> int:
     return n
 
 
+def texts_of(key: str, overrides: list[str]) -> list[str]:
+    """What a key with a list of texts is set to; nothing where it is not set, or to one value after the other."""
+    found = [o.partition("=")[2] for o in overrides if o.startswith(f"{key}=") and not is_sweep(o)]
+    values = [value if isinstance(value, list) else [value] for value in map(_value, found)]
+    return [item for value in values for item in value if isinstance(item, str)]
+
+
 def several_values(override: str, command: str) -> ConfigError:
     """The error for a sweep where one value is wanted."""
     key, _, value = override.partition("=")

@@ -48,6 +48,7 @@ COMMANDS = {
     "compare": Command("runs beside each other: is the difference more than noise?", positionals=("runs",)),
     "reproduce": Command("train a run anew: does it come to the same weights?", positionals=("run",)),
     "report": Command("draw a run or a sweep as a page: curves, samples, config, warnings", positionals=("run",)),
+    "runs export": Command("send a run to a tracker, after the fact", positionals=("run",)),
     "doctor": Command("what this machine has, and what is missing"),
     "completion": Command("print the completion script for bash, zsh or fish"),
 }

@@ -11,6 +11,7 @@ from gptforge.notices import slow_work
 from gptforge.runs import Call, Run, run_name
 from gptforge.signals import StopSignals
 from gptforge.tokenizers import load_tokenizer
+from gptforge.trackers import found
 from gptforge.train.parts import Parts, build_parts
 from gptforge.train.plan import make_plan
 from gptforge.train.trainer import Trainer
@@ -19,6 +20,7 @@ from gptforge.train.trainer import Trainer
 def run(cfg: TrainConfig, call: Call) -> int:
     """Trains, or goes on with cfg.resume. Nothing is written before the config, the text and the model are sound."""
     with place(cfg.parallel) as (dist, signals):
+        dist.first(lambda: found.check(cfg.tracker, "tracker"))
         return resume(cfg, call, dist, signals) if cfg.resume else begin(cfg, call, dist, signals)
 
 

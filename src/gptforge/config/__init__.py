@@ -20,6 +20,7 @@ from gptforge.config.report import ReportConfig
 from gptforge.config.runs import (
     CompareConfig,
     RunsConfig,
+    RunsExportConfig,
     RunsPruneConfig,
     RunsRmConfig,
     RunsTagConfig,
@@ -60,6 +61,9 @@ class TrainConfig:
     prompt: str = key("\n", "how the samples of a run begin", resume=Resume.FREE, free_text=True)
     ui: str = key(
         "auto", "what the terminal shows; auto: rich on a terminal, else plain", resume=Resume.FREE, choices=UI
+    )
+    tracker: list[str] = key(
+        [], "where numbers and samples go too: tensorboard, wandb, mlflow, trackio", resume=Resume.FREE
     )
     dry_run: bool = key(False, "show what would run and why, then stop", resume=Resume.FREE)
 
@@ -173,6 +177,7 @@ SCHEMAS: dict[str, type] = {
     "compare": CompareConfig,
     "reproduce": ReproduceConfig,
     "report": ReportConfig,
+    "runs export": RunsExportConfig,
     "doctor": DoctorConfig,
 }
 
@@ -180,7 +185,7 @@ __all__ = [
     "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "CleanConfig", "CompareConfig", "DataConfig",
     "DoctorConfig", "EvalConfig", "EvalDataConfig", "EvalTextConfig", "InfoConfig", "LogConfig", "LoopConfig",
     "ModelConfig", "OptimizerConfig", "ParallelConfig", "PrepareConfig", "ReportConfig", "ReproduceConfig",
-    "RunsConfig", "RunsPruneConfig", "RunsRmConfig", "RunsTagConfig", "RuntimeConfig", "SampleConfig",
-    "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "ShowConfig", "SweepConfig", "TokenizerConfig",
-    "TokenizerReportConfig", "TrainConfig",
+    "RunsConfig", "RunsExportConfig", "RunsPruneConfig", "RunsRmConfig", "RunsTagConfig", "RuntimeConfig",
+    "SampleConfig", "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "ShowConfig", "SweepConfig",
+    "TokenizerConfig", "TokenizerReportConfig", "TrainConfig",
 ]  # fmt: skip

@@ -77,3 +77,12 @@ class RunsPruneConfig:
     dry: bool = key(False, "show what would go, and remove nothing", resume=FREE)
     yes: bool = key(False, "do not ask", resume=FREE)
     json: bool = key(False, "print JSON", resume=FREE)
+
+
+@dataclass(kw_only=True, slots=True)
+class RunsExportConfig:
+    """gptforge runs export"""
+
+    run: str = key("latest", "latest or RUN", resume=FREE, free_text=True)
+    to: str = key("tensorboard", "the tracker to send it to: tensorboard, wandb, mlflow, trackio", resume=FREE)
+    json: bool = key(False, "print what was sent as JSON", resume=FREE)

@@ -232,9 +232,12 @@ def _convert(leaf: Leaf, value: Any) -> Any:
 def _as(kind: Any, value: Any) -> Any:
     """`value` as `kind`; exact, so 1e3 is an int but 1.5 and true are not."""
     if typing.get_origin(kind) is list:
+        (of,) = typing.get_args(kind)
+        if of is str and isinstance(value, str):
+            value = [value]  # tracker=wandb
         if not isinstance(value, list | tuple):
             raise ValueError("a list is needed, such as [a,b]")
-        return [_as(typing.get_args(kind)[0], item) for item in value]
+        return [_as(of, item) for item in value]
     if is_dataclass(kind):
         return _item(typing.cast(type, kind), value)
     if kind is bool:

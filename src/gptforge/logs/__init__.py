@@ -3,6 +3,7 @@
 `Sinks` is the trainer's only fan-out. Nothing here knows torch, the trainer or the model.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from gptforge.logs.console import make_console_sink
@@ -17,8 +18,8 @@ __all__ = [
 ]  # fmt: skip
 
 
-def open_sinks(run_dir: Path, ui: str) -> Sinks:
-    """Everything that a training run writes to: the files of `run_dir`, and the terminal."""
+def open_sinks(run_dir: Path, ui: str, more: Iterable[Sink] = ()) -> Sinks:
+    """Everything that a training run writes to: the files of `run_dir`, the terminal, and `more`."""
     jsonl = run_dir / "metrics.jsonl"
     return Sinks(
         MetricsFile(jsonl, run_dir / "metrics.csv"),
@@ -27,5 +28,6 @@ def open_sinks(run_dir: Path, ui: str) -> Sinks:
             SampleFiles(run_dir / "samples"),
             LossPicture(run_dir / "loss.svg", jsonl, title=run_dir.name),
             make_console_sink(ui, history=lambda: read_metrics(jsonl)),
+            *more,
         ],
     )

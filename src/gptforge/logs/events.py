@@ -22,6 +22,8 @@ class Plan:
 class Sink:
     """Somewhere a run is told about. Every method does nothing until it is overridden."""
 
+    title = ""  # how it is spoken of; without one, by the name of its class
+
     def start(self, plan: Plan, total_steps: int | None, total_seconds: float | None, start_step: int) -> None:
         """Before the first step; `start_step` is above 0 in a run that is continued."""
 

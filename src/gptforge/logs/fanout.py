@@ -43,9 +43,12 @@ class Sinks(Sink):
         self._tell("finish", summary, next_commands)
 
     def close(self) -> None:
-        for sink in self._others:
-            with contextlib.suppress(Exception):
+        for sink in reversed(self._others):  # the log last, which may have to say why another could not be closed
+            try:
                 sink.close()
+            except Exception as error:
+                with contextlib.suppress(Exception):
+                    self.log.line("warning", _off(sink, error))
         self.metrics.close()
 
     def _tell(self, event: str, *arguments: Any) -> None:
@@ -62,5 +65,9 @@ class Sinks(Sink):
         self._others.remove(sink)
         with contextlib.suppress(Exception):
             sink.close()
-        reason = str(error) or type(error).__name__
-        self.warn(f"{type(sink).__name__} is off for the rest of the run: {reason}")
+        self.warn(_off(sink, error))
+
+
+def _off(sink: Sink, error: Exception) -> str:
+    reason = str(error) or type(error).__name__
+    return f"{sink.title or type(sink).__name__} is off for the rest of the run: {reason}"

@@ -12,12 +12,14 @@ from typing import Any
 from gptforge import checkpoint
 from gptforge.config import TrainConfig
 from gptforge.config.saved import as_saved
+from gptforge.config.schema import to_dict
 from gptforge.dist import Dist
 from gptforge.errors import EXIT_BUG, PeerLost, UserError, without_passwords
 from gptforge.jsonfile import write_json
 from gptforge.logs import Sink, Sinks, open_sinks
 from gptforge.report import run_page
 from gptforge.runs import Call, Run
+from gptforge.trackers.sink import TrackerSink
 from gptforge.train import plan
 from gptforge.train.parts import Parts
 from gptforge.train.state import Rng, TrainState, pack
@@ -39,7 +41,9 @@ class Keeper:
             yield Sink()
             return
         with self._run.locked():
-            self._files = open_sinks(self._run.path, self._cfg.ui)
+            tree, names = to_dict(self._cfg), dict.fromkeys(self._cfg.tracker)
+            trackers = [TrackerSink(name, self._run.path, tree) for name in names]
+            self._files = open_sinks(self._run.path, self._cfg.ui, trackers)
             try:
                 yield self._files
             finally:

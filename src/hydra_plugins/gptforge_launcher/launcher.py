@@ -73,11 +73,13 @@ class ProcessLauncher(Launcher):
         from gptforge.runs import redacted
         from gptforge.sweep.points import Point
         from gptforge.sweep.run import Frozen
+        from gptforge.trackers.found import check
 
         shown = [redacted(o) for o in filter_overrides(overrides) if not o.startswith("hydra")]
         try:
             cfg = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
             composed = from_hydra("train", cfg, shown, conf_dirs([]), overrides)
+            check(composed.config.tracker, "tracker")
         except Exception as e:
             error = explained(e, "train", overrides)
             if not isinstance(error, UserError):
