@@ -68,7 +68,7 @@ def test_values_of_groups_choices_and_switches():
 
 def test_keys_of_a_sweep_are_completed_with_m():
     assert offered("train", "-m", "n_j") == ["n_jobs="]
-    assert offered("train", "-m", "search=") == ["search=grid", "search=random"]
+    assert offered("train", "-m", "search=") == ["search=grid", "search=random", "search=tpe"]
     assert offered("train", "n_j") == offered("sample", "-m", "n_j") == []
 
 

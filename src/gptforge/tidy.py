@@ -27,6 +27,7 @@ TAG = re.compile(r"\w[\w.:+/@-]{0,49}")
 FILES = re.compile(  # what gptforge itself puts into a run
     r"\..*|config\.json|decisions\.json|overrides\.txt|data\.json|env\.json|tags\.json|summary\.json|metrics\.(jsonl|csv)"
     r"|train\.log|loss\.(svg|png)|report\.(html|json)|eval-.*\.json|samples|checkpoints"
+    r"|passage\.json|trackers\.json|tensorboard|wandb|mlruns"
 )
 
 
