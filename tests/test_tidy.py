@@ -290,6 +290,7 @@ def test_tags_are_added_taken_away_and_set(capsys):
         (["a", "good", "new", "remove=[base-line]"], ["good", "new"]),
         (["a"], ["good", "new"]),
         (["a", "tags=[x,y]"], ["x", "y"]),
+        (["a", "tags=z"], ["z"]),
         (["latest", "ü", "tags=[]"], ["ü"]),
         (["a", "tags=[]"], []),
     ):
