@@ -91,6 +91,16 @@ def test_tensorboard_shows_what_metrics_jsonl_says_also_after_the_run_went_back(
     assert scalars("run") == live and len(list(Path("run/tensorboard").iterdir())) == 4
 
 
+def test_what_tensorboard_was_told_is_there_when_the_process_is_killed():
+    pytest.importorskip("tensorboard")
+    tracker = load("tensorboard")()
+    tracker.start(start())
+    tracker.text("sample", "to be", 1)
+    tracker.log({"train_loss": 1.5}, 1)
+    assert scalars("run") == ({"train_loss": [(1, 1.5)]}, {1: "    to be"})
+    tracker.finish({})
+
+
 # The others, as they are called -------------------------------------------------------------------------------
 
 
