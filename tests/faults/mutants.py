@@ -81,8 +81,8 @@ MUTANTS = [
         "no-lock",
         "a run can be written by two processes",
         "runs.py",
-        "            if not try_lock(handle):\n",
-        "            if False:\n",
+        "        if not try_lock(handle):\n",
+        "        if False:\n",
         (("X3", 4),),
     ),
     Mutant(

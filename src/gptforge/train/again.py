@@ -63,7 +63,7 @@ def goal(run: Run, ui: str) -> Goal:
         loaded = load_model(str(path))
         weights, step = weights_sha256(loaded.model), loaded.step
         notes.append(f"the run is {entry.status}: its checkpoint of step {step} is reproduced")
-    changes = {"ui": ui} | ({"train.stop_after": str(step)} if step is not None else {})
+    changes = {"ui": ui, "tracker": []} | ({"train.stop_after": str(step)} if step is not None else {})
     config = of_new_start(TrainConfig, run.config, OF_ONE_START, changes)
     if config.train.time:
         raise CheckpointError(
