@@ -225,7 +225,7 @@ def test_without_the_harness_one_message_says_what_to_install(own_folder, capsys
         ({"tasks": ["a"], "data": {"source": "shakespeare"}}, "data is used only without tasks"),
         ({"tasks": ["a"], "baselines": False}, "baselines is used only without tasks"),
         ({"tasks": [""]}, "an empty name"),
-        ({"tasks": "a"}, "a list is needed"),
+        ({"tasks": 5}, "a list is needed"),
         ({"tasks": ["a"], "limit": 0}, "at least 1"),
     ],
 )

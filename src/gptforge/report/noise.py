@@ -76,7 +76,11 @@ def t_quantile(share: float, degrees: float) -> float:
 
 def t_below(t: float, degrees: float) -> float:
     """The share of Student's distribution that lies below t."""
-    tail = incomplete_beta(degrees / (degrees + t * t), degrees / 2, 0.5) / 2
+    square = t * t
+    if square < degrees:  # the share of what is near 0: of a number near 1 the last digits would be lost
+        tail = (1 - incomplete_beta(square / (degrees + square), 0.5, degrees / 2)) / 2
+    else:
+        tail = incomplete_beta(degrees / (degrees + square), degrees / 2, 0.5) / 2
     return 1 - tail if t >= 0 else tail
 
 

@@ -78,7 +78,7 @@ def _head(told: Mapping[str, Any], width: int) -> Iterator[str]:
     ]
     for name, value in rows:
         room = max(20, width - LABEL - 2)
-        for n, line in enumerate(textwrap.wrap(value, room, break_on_hyphens=False)):
+        for n, line in enumerate(textwrap.wrap(value, room, break_long_words=False, break_on_hyphens=False)):
             yield f"  {'' if n else name:{LABEL}}{line}"
 
 
