@@ -99,7 +99,14 @@ def test_a_failed_point_does_not_stop_the_others_and_is_tried_again_on_request(h
     points = read(place).points
     assert [p.status for p in points] == ["failed", "done"] and done.returncode == 3
     assert "bad.txt is not UTF-8" in points[0].error and "bad.txt is not UTF-8" in done.stderr
-    assert sorted(p.name for p in place.iterdir()) == [".lock", "1", "experiment", "points", "report.html", "sweep.json"]
+    assert sorted(p.name for p in place.iterdir()) == [
+        ".lock",
+        "1",
+        "experiment",
+        "points",
+        "report.html",
+        "sweep.json",
+    ]
     before = (place / "1" / "summary.json").stat().st_mtime_ns
     again = go_on(f"resume={place}")
     assert again.returncode == 3 and "begins" not in again.stderr  # what has failed stays so
