@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks"
 MODULES = ("measure", "report", "workers", "plain", "processes", "shapes", "personal_data")
-NEEDS_PEER = {"training_step", "sampling"}
+NEEDS_PEER = {"training_step", "sampling", "startup"}
 SLOW = (
     "kernels", "training_step", "peak", "sampling", "startup", "memory", "scaling", "bpe", "cleaning", "prepare",
     "personal_data", "cleaning_pays", "time_to_loss",
