@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -184,7 +185,8 @@ def test_ctrl_c_saves_once_and_leaves_nobody(here):
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
     _, said = process.communicate(timeout=60)
     assert process.returncode == 75, said
-    assert said.count("stopped by SIGINT after step") == 1 and "Traceback" not in said
+    # "a signal" where the process that speaks hears of it from the other one, before it comes to itself
+    assert len(re.findall("stopped by (?:SIGINT|a signal) after step", said)) == 1 and "Traceback" not in said
     assert "gptforge train resume=" in said
     assert small.summary(RUN)["status"] == "stopped"
     assert Run(Path(RUN)).steps()[-1] == small.summary(RUN)["steps"] == small.records(RUN)[-1]["step"]
