@@ -15,7 +15,10 @@ from types import FrameType
 
 from gptforge.errors import EXIT_INTERRUPTED, Stopped
 
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+# Told when the parent is gone. A signal of its own, for it comes once for each thread that the parent had (Linux hands
+# the children of a thread that dies to the next one): that is nobody who asks for a second time
+PARENT_GONE = getattr(signal, "SIGUSR2", None)
 
 PARENT = "GPTFORGE_PARENT"  # the environment variable that names the process whose end is this one's
 
@@ -55,7 +58,7 @@ class StopSignals:
             self._polled = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and self._rank is not None:
+        if self.asked and (self._rank is not None or number == PARENT_GONE):
             return
         if self.asked:
             show_cursor = b"\x1b[?25h" if os.isatty(2) else b""  # a live display may have hidden it
@@ -63,7 +66,7 @@ class StopSignals:
             if self.pass_on is not None:
                 self.pass_on(number)
             os._exit(EXIT_INTERRUPTED)
-        self.asked = signal.Signals(number).name
+        self.asked = "the end of its parent" if number == PARENT_GONE else signal.Signals(number).name
         if self.pass_on is not None:
             self.pass_on(number)
         if not self._polled:
@@ -91,15 +94,15 @@ def follow_parent() -> None:
     """For a process that was started for another one's sake: on Linux it is told to stop once that one is gone."""
     parent = os.environ.pop(PARENT, "")
     if parent and sys.platform == "linux":
-        end_with_parent()
+        end_with_parent(signal.SIGUSR2)
         if str(os.getppid()) != parent:  # it is gone already
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGUSR2)
 
 
-def end_with_parent() -> None:
-    """In a new process, on Linux: asks for a SIGTERM when the one that started it is killed."""
+def end_with_parent(number: int = signal.SIGTERM) -> None:
+    """In a new process, on Linux: asks for a signal when the one that started it is killed."""
     pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, number)
 
 
 def _handle(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> dict[int, object]:
