@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from gptforge.errors import Stopped
-from gptforge.signals import SIGNALS, StopSignals
+from gptforge.signals import PARENT_GONE, SIGNALS, StopSignals
 
 PROGRAM = """
 import os, signal, sys, time
@@ -44,7 +44,21 @@ def test_work_that_asks_ends_when_it_likes(number):
     process = started()
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
-    assert (out, err, process.returncode) == (f"asked {number.name}\n", "", 75)
+    name = "the end of its parent" if number == PARENT_GONE else number.name
+    assert (out, err, process.returncode) == (f"asked {name}\n", "", 75)
+
+
+@pytest.mark.skipif(PARENT_GONE is None, reason="there is no such signal here")
+def test_the_end_of_the_parent_may_be_told_more_than_once():
+    process = started(stubborn=True)
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline().startswith("asked")
+    for _ in range(5):
+        process.send_signal(PARENT_GONE)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 130
 
 
 def test_the_second_signal_ends_it_at_once():
