@@ -219,6 +219,8 @@ def test_the_picture(capsys):
     texts = ["".join(e.itertext()) for e in root.iter("{http://www.w3.org/2000/svg}text")]
     assert {"A", "B", "step"} <= set(texts) and any(t.startswith("B  slow1") and "lr=0.0003" in t for t in texts)
     assert "new/curves.svg" in capsys.readouterr().err
+    assert small.gptforge("compare", "a1", "slow1", "png=new/curves.png") == 0
+    assert Path("new/curves.png").read_bytes().startswith(b"\x89PNG")
     assert small.gptforge("compare", "a1", "slow1", "svg=new") == 5
 
 

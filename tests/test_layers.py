@@ -19,7 +19,10 @@ MODULES = {".".join(p.relative_to(SOURCE).with_suffix("").parts).removesuffix(".
 
 # Imports go down, or stay within a layer where it is said so
 LAYERS = {
-    "top": {"cli", "compose", "arguments", "typed_paths", "own_options", "usage", "completion", "best", "__main__"},
+    "top": {
+        *("cli", "compose", "launchers", "arguments", "typed_paths", "own_options", "usage", "completion", "best"),
+        "__main__",
+    },
     "commands": {"commands"},
     "procedures": {"train", "sampling", "evals", "interop", "serve", "report"},
     "services": {
@@ -53,10 +56,10 @@ SIDEWAYS = {"top", "services", "ground"}  # layers whose parts may use each othe
 ALLOWED_SIDEWAYS = {
     ("train", "evals"), ("train", "sampling"), ("train", "report"), ("evals", "sampling"), ("data", "tokenizers"),
 }  # fmt: skip
-HYDRA = {"gptforge.cli", "gptforge.compose"}
+HYDRA = {"gptforge.cli", "gptforge.compose", "gptforge.launchers"}
 TORCH_FREE = {
     *("cli", "config", "runs", "errors", "assets", "completion", "signals", "usage", "sweep", "notices", "locks"),
-    *("hardware", "best"),
+    *("hardware", "best", "launchers"),
     *("history", "conditions", "option_files", "tidy", "consent", "trackers"),
     *("durable", "jsonfile"),
 }

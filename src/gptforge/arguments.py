@@ -28,6 +28,7 @@ RUN_DIR, SWEEP_DIR = "hydra.run.dir", "hydra.sweep.dir"
 HYDRA_KEYS = ("hydra.sweeper.params",)  # what else of Hydra's own config can be set; batches mean nothing here
 SWEEP_KEYS = {leaf.name: leaf for leaf in leaves(SweepConfig)}  # known beside those of train, with -m
 LAUNCHER = "hydra.launcher."  # what they may be written with
+GROUP_OF_LAUNCHERS = "hydra/launcher"  # Hydra's name of the key launcher
 SAVED = "config"  # a key of the command line that is no part of any config
 
 
@@ -41,6 +42,7 @@ class Line:
     typed: list[str] = field(default_factory=list)
     free: dict[str, str] = field(default_factory=dict)  # free texts by key, as typed
     sweep: dict[str, str] = field(default_factory=dict)  # keys of SweepConfig
+    launcher_options: list[str] = field(default_factory=list)  # what is set of another launcher
     help: bool = False
 
     @property
@@ -251,6 +253,10 @@ def override(name: str, value: str, grammar: Grammar, line: Line) -> Iterator[Pr
         yield from _outside(name, value, line)
     elif grammar.sweeps and name.removeprefix(LAUNCHER) in SWEEP_KEYS:
         yield from _of_the_sweep(name.removeprefix(LAUNCHER), value, line)
+    elif grammar.sweeps and name == GROUP_OF_LAUNCHERS:
+        yield from _of_the_sweep("launcher", value, line)
+    elif grammar.sweeps and name.startswith(LAUNCHER):
+        line.launcher_options.append(f"{name}={value}")
     elif name.startswith(("hydra.", "hydra/")):
         if not name.startswith(HYDRA_KEYS):
             yield Problem(name, f"{name} cannot be set", f"{RUN_DIR}=PATH, or with -m {SWEEP_DIR}=PATH")

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from gptforge.sweep.points import Sweep
 
 MANY_POINTS = 100  # of a sweep, more than anybody types by hand
-ON_RESUME = ("n_jobs", "fail_fast", "retry", "yes")  # keys of SweepConfig that are not settled when a sweep begins
+# The keys of SweepConfig that are not settled when a sweep begins
+ON_RESUME = ("n_jobs", "fail_fast", "retry", "yes", "launcher", "launcher_options")
 
 
 def main() -> None:
@@ -176,6 +177,7 @@ def single(command: str, line: Line, dirs: list[Path]) -> int:
 
 def sweep(command: str, line: Line, dirs: list[Path]) -> int:
     """The points of a sweep through hydra.main and our launcher, then their table; or one that goes on."""
+    from gptforge import launchers
     from gptforge.sweep.points import read
     from gptforge.sweep.run import finish
     from gptforge.trackers.found import check
@@ -191,6 +193,7 @@ def sweep(command: str, line: Line, dirs: list[Path]) -> int:
         raise missing_extra("search", "search=tpe")
     compose.check_ranges(line.overrides)
     check(compose.texts_of("tracker", line.overrides), "tracker")
+    launchers.check(cfg)
     agree(cfg, compose.points_of(line.overrides) if cfg.search == "grid" else cfg.trials)
     with new_sweep_directory(line.free.get(SWEEP_DIR)) as directory:
         place = f"{SWEEP_DIR}={quoted(directory.as_posix())}"
@@ -200,6 +203,7 @@ def sweep(command: str, line: Line, dirs: list[Path]) -> int:
 
 def go_on_with_sweep(line: Line, typed: dict[str, Any], dirs: list[Path]) -> int:
     """A sweep that was interrupted, or of which some points failed. What its points are was settled at its start."""
+    from gptforge import launchers
     from gptforge.sweep.points import read
     from gptforge.sweep.run import finish, go_on
 
@@ -209,7 +213,8 @@ def go_on_with_sweep(line: Line, typed: dict[str, Any], dirs: list[Path]) -> int
     path = find_sweep(line.free["resume"])
     sweep = read(path)
     if not sweep.words:
-        return go_on(path, typed, keep)
+        launchers.check(dataclasses.replace(sweep.cfg, **typed))
+        return go_on(path, typed, keep, launchers.launch)
     cfg = dataclasses.replace(sweep.cfg, **{"retry": False, "yes": False, **typed})
     again = Line(overrides=sweep.words, flags=["--multirun"])
     with held(path):

@@ -221,6 +221,8 @@ def sweep_keys(line: Line) -> dict[str, Any]:
     """The keys of SweepConfig on a line, as values of their types. Raises ConfigError."""
     check_readable("train", [f"{key}={value}" for key, value in line.sweep.items()])
     tree = {key: _value(value) for key, value in line.sweep.items()}
+    if "launcher" in tree or line.launcher_options:  # those of another are of no use
+        tree["launcher_options"] = line.launcher_options
     built = build(SweepConfig, tree, lambda key: f"{key} on the command line")
     return {key: getattr(built, key) for key in tree}
 
@@ -229,6 +231,8 @@ def of_the_sweep(cfg: SweepConfig) -> list[str]:
     """The overrides by which Hydra's sweeper and launcher learn it. Raises ConfigError."""
     of_launcher = ("n_jobs", "fail_fast", "halving", "rungs", "retry")
     overrides = [f"hydra.launcher.{key}={shown(getattr(cfg, key))}" for key in of_launcher]
+    overrides.append(f"hydra.launcher.launcher={quoted(cfg.launcher)}")
+    overrides.append(f"hydra.launcher.launcher_options=[{','.join(map(quoted, cfg.launcher_options))}]")
     if cfg.search != "grid":
         overrides += [f"hydra/sweeper=gptforge_{cfg.search}", f"hydra.sweeper.trials={cfg.trials}"]
         overrides.append(f"hydra.sweeper.seed={cfg.search_seed}")

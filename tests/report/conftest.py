@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import small
+from gptforge.runs import Run
 from gptforge.train import trainer as trainer_module
 
 RESULT = {
@@ -35,3 +36,9 @@ def trained(tmp_path_factory):
     Path(path, "runs/one/eval-000012-text-val-0.json").write_text(json.dumps(RESULT))
     Path(path, "runs/one/eval-000012-tasks-0.json").write_text(json.dumps(TASKS))
     return path
+
+
+@pytest.fixture
+def run(trained, own_folder):
+    shutil.copytree(trained / "runs", own_folder / "runs")
+    return Run(Path("runs/one"))

@@ -31,12 +31,6 @@ HEADINGS = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def run(trained, own_folder):
-    shutil.copytree(trained / "runs", own_folder / "runs")
-    return Run(Path("runs/one"))
-
-
 def page_of(run: Run) -> Page:
     return checked(run_page(read(run)))
 

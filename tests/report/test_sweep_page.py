@@ -34,7 +34,7 @@ def sweep(tmp_path):
 
 
 def test_what_the_page_says(sweep):
-    page = checked(sweep_page.sweep_page(sweep))
+    page = checked(sweep_page.sweep_page(sweep, sweep.path))
     assert page.headings() == ["Points", "Curves", "What made the difference", "What failed", "How it was run"]
     text = page.text()
     for said in (
@@ -59,14 +59,14 @@ def test_what_the_page_says(sweep):
 
 def test_a_sweep_of_which_nothing_is_known_yet(tmp_path):
     made = Sweep(tmp_path, SweepConfig(), [Point(0, []), Point(1, [])])
-    page = checked(sweep_page.sweep_page(made))
+    page = checked(sweep_page.sweep_page(made, made.path))
     assert page.headings() == ["Points"] and "0 of 2 done2 waiting" in page.text()
     assert f"gptforge train -m resume={tmp_path}" in page.text()
 
 
 def test_curves_of_many_points_are_the_best(sweep, monkeypatch):
     monkeypatch.setattr(sweep_page, "MOST_CURVES", 2)
-    text = checked(sweep_page.sweep_page(sweep)).text()
+    text = checked(sweep_page.sweep_page(sweep, sweep.path)).text()
     assert "1 others" in text and "2 points with worse results are left out" in text
 
 
@@ -74,7 +74,7 @@ def test_what_somebody_wrote_is_text(sweep):
     for point in sweep.points:
         point.overrides.append(f"prompt={HOSTILE}{point.number}")
     sweep.points[4].error = HOSTILE
-    page = checked(sweep_page.sweep_page(sweep))
+    page = checked(sweep_page.sweep_page(sweep, sweep.path))
     assert "</script><b>&amp;" in page.text()
 
 
@@ -84,7 +84,13 @@ def test_the_command_draws_it_anew(sweep, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == "swept/report.html\n"
     first = (sweep.path / "report.html").read_text()
     assert cli.dispatch(["report", "swept", "out=other.html"]) == 0
-    assert (tmp_path / "other.html").read_text() == first
+    assert (tmp_path / "other.html").read_text() == first and "<a href" not in first.partition("</nav>")[2]
+    (sweep.path / "2" / "report.html").write_text("")
+    assert cli.dispatch(["report", "swept", "out=other", "png=new/swept.png"]) == 0
+    assert '<a href="swept/2/report.html">2</a>' in (tmp_path / "other").read_text()
+    assert (tmp_path / "new" / "swept.png").read_bytes().startswith(b"\x89PNG")
+    assert cli.dispatch(["report", "swept"]) == 0
+    assert '<a href="2/report.html">2</a>' in (sweep.path / "report.html").read_text()
 
 
 def test_a_page_that_cannot_be_written_is_a_warning(sweep, monkeypatch, capsys):

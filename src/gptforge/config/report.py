@@ -16,3 +16,6 @@ class ReportConfig:
         resume=Resume.FREE,
         free_text=True,
     )
+    png: str | None = key(
+        None, "draw the curves into this file too, as PNG (extra plot)", resume=Resume.FREE, free_text=True
+    )

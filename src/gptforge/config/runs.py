@@ -37,6 +37,7 @@ class CompareConfig:
 
     runs: list[str] = key([], "two runs or more, each a name below runs/ or a path", resume=FREE)
     svg: str | None = key(None, "draw the curves of val_loss into this file", resume=FREE, free_text=True)
+    png: str | None = key(None, "the same as PNG (extra plot)", resume=FREE, free_text=True)
     json: bool = key(False, "print JSON", resume=FREE)
 
 

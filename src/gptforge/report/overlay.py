@@ -72,6 +72,11 @@ def draw_runs(lines: Sequence[Line], title: str, x_name: str, y_name: str) -> st
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
+def colour(group: int) -> str:
+    """Of the configuration of this number, on light screens."""
+    return COLOURS[group % len(COLOURS)][0]
+
+
 def _style(line: Line) -> str:
     return f"c{line.group % len(COLOURS)}"
 

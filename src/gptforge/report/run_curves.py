@@ -4,11 +4,13 @@ import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gptforge.config.units import shown_count
+from gptforge.logs.drawing import LIGHT
 from gptforge.logs.series import Point, reach, smoothed
-from gptforge.report import curves
+from gptforge.report import curves, png
 from gptforge.report.curves import Line, Picture, Reading
 from gptforge.report.html import Markup, details, element, table
 from gptforge.report.page import beside, figure, key, paragraph
+from gptforge.report.run_files import Told
 
 Evaluations = Sequence[Mapping[str, float]]
 
@@ -119,6 +121,18 @@ def _numbers(evaluations: Evaluations) -> Markup:
     ]
     less = f"{len(rows)} of {len(evaluations):,} evaluations, evenly spread" if len(rows) < len(evaluations) else ""
     return table(less or "Evaluations", heads, rows)
+
+
+def png_of(told: Told) -> bytes:
+    """The losses of a run as the bytes of a PNG file."""
+    train = told.series.get("train_loss", [])
+    val = [(one["step"], one["val_loss"]) for one in told.evaluations if "val_loss" in one]
+    lines = [
+        png.Curve("training", train, LIGHT["first"], faint=True),
+        png.Curve("training, smoothed", smoothed(train), LIGHT["first"]),
+        png.Curve("validation", val, LIGHT["second"], dots=True),
+    ]
+    return png.draw(lines, told.run.path.resolve().name, "step", "loss (nats per token)")
 
 
 # How the steps went -------------------------------------------------------------------------------------------

@@ -4,25 +4,28 @@ Knows what sweep.json and the metrics of the points say, not how a sweep is run.
 """
 
 import dataclasses
+import os
 import shlex
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from gptforge.config import SweepConfig
 from gptforge.config.schema import shown
 from gptforge.config.units import shown_count, shown_seconds
 from gptforge.durable import write_text
 from gptforge.history import DONE, FAILED
+from gptforge.logs.drawing import LIGHT
 from gptforge.logs.files import read_metrics
 from gptforge.logs.series import Point as Place
 from gptforge.logs.series import points as places
-from gptforge.report import curves, run_page
+from gptforge.report import curves, png, run_page
 from gptforge.report.charts import bar
 from gptforge.report.curves import Line, Picture, Reading
 from gptforge.report.html import Markup, definitions, element, joined, name_of, quoted, table
 from gptforge.report.page import Section, beside, figure, key, page, paragraph
-from gptforge.sweep.points import Sweep, read
+from gptforge.sweep.points import Point, Sweep, read
 from gptforge.sweep.table import Row, importance, rows
 
 MOST_CURVES = 60  # of the best points; more would be a band
@@ -32,14 +35,16 @@ MOST_VALUES = 12  # of a key, in its table
 def write(path: Path, out: Path | None = None) -> Path:
     """Writes the page of the sweep in a directory, there or to a file; where it is. Raises CheckpointError, OSError."""
     out = out or path / run_page.NAME
-    write_text(out, sweep_page(read(path)))
+    write_text(out, sweep_page(read(path), out.parent))
     return out
 
 
-def sweep_page(sweep: Sweep) -> str:
-    """The whole page as HTML."""
+def sweep_page(sweep: Sweep, folder: Path) -> str:
+    """The whole page as HTML, for a file in this folder: the points lead to their own reports, if they have one."""
     name = sweep.path.resolve().name
-    made = [(anchor, title, list(make(sweep))) for anchor, title, make in _SECTIONS]
+    links = _links(sweep, folder)
+    made = [("points", "Points", list(_points(sweep, links)))]
+    made += [(anchor, title, list(make(sweep))) for anchor, title, make in _SECTIONS]
     sections = [Section(*section) for section in made if section[2]]
     heading = joined([name_of(name), ": report of a sweep"])
     return page(f"{name}: report", heading, list(_lead(sweep)), sections, run_page.RULES + curves.RULES)
@@ -75,21 +80,31 @@ def _next(sweep: Sweep, done: int) -> Iterator[tuple[str, str]]:
         yield f"gptforge train -m resume={place} retry=true", "runs the failed points again"
 
 
-def _points(sweep: Sweep) -> Iterator[Markup]:
+def _links(sweep: Sweep, folder: Path) -> dict[int, str]:
+    """Where the reports of the points are, as seen from a folder."""
+    pages = ((p.number, sweep.run(p).path / run_page.NAME) for p in sweep.points)
+    return {n: quote(Path(os.path.relpath(page, folder)).as_posix()) for n, page in pages if page.is_file()}
+
+
+def _points(sweep: Sweep, links: Mapping[int, str]) -> Iterator[Markup]:
     found = rows(sweep)
     repeated = any(len(row.points) > 1 for row in found)
     heads = ["point", "is", ">bits per byte", *([">spread"] if repeated else []), ">best loss", ">time", "what it is"]
-    yield table("All points, the best first", heads, [_cells(row, repeated) for row in found])
+    yield table("All points, the best first", heads, [_cells(row, repeated, links) for row in found])
     if repeated:
         yield paragraph("Points that differ in their seed alone are one row: their mean and standard deviation.")
 
 
-def _cells(row: Row, repeated: bool) -> list[str]:
+def _cells(row: Row, repeated: bool, links: Mapping[int, str]) -> list[str]:
     losses = [p.results["best_val_loss"] for p in row.points if p.results.get("best_val_loss") is not None]
     seconds = [p.results["seconds"] for p in row.points if p.results.get("seconds") is not None]
     spread = row.spread()
+    numbers: list[str] = []
+    for p in row.points:
+        page = links.get(p.number)
+        numbers += [", ", element("a", str(p.number), href=page) if page else str(p.number)]
     return [
-        ", ".join(str(p.number) for p in row.points),
+        joined(numbers[1:]),
         ", ".join(dict.fromkeys(p.status for p in row.points)),
         f"{row.mean():.4f}" if row.bits else "",
         *([f"{spread:.4f}" if spread is not None else ""] if repeated else []),
@@ -101,19 +116,34 @@ def _cells(row: Row, repeated: bool) -> list[str]:
 
 def _curves(sweep: Sweep) -> Iterator[Markup]:
     """Bits per byte over steps: thin lines, and the best."""
-    ordered = sorted((p for p in sweep.points if p.bits is not None), key=lambda p: p.bits or 0.0)
-    found = [(p, places(read_metrics(sweep.run(p).metrics), "val_bpb")) for p in ordered[:MOST_CURVES]]
-    found = [(p, row) for p, row in found if row]
+    found = courses(sweep)
     if not found:
         return
-    best, row = next(((p, row) for p, row in found if p.status == DONE), found[0])
-    lines = [Line(other, "raw") for p, other in found if p is not best]
+    best, row = found[0]
+    lines = [Line(other, "raw") for _, other in found[1:]]
     picture = _picture([*lines, Line(row, "val", dots=True)], row)
     label = f"Bits per byte of {len(found)} points; the best, point {best.number}, ends at {row[-1][1]:.4f}"
     yield figure("Bits per byte of the validation text, over steps", picture.drawn(label))
     yield key([(f"point {best.number}, the best", "second"), (f"{len(lines)} others", "first")])
-    if more := len(ordered) - len(found):
+    if more := sum(p.bits is not None for p in sweep.points) - len(found):
         yield paragraph(f"{more} points with worse results are left out.")
+
+
+def courses(sweep: Sweep) -> list[tuple[Point, list[Place]]]:
+    """Points with their bits per byte over steps, the best first, one that was not cut if there is one."""
+    ordered = sorted((p for p in sweep.points if p.bits is not None), key=lambda p: (p.status != DONE, p.bits or 0.0))
+    found = [(p, places(read_metrics(sweep.run(p).metrics), "val_bpb")) for p in ordered[:MOST_CURVES]]
+    return [(p, row) for p, row in found if row]
+
+
+def png_of(sweep: Sweep) -> bytes:
+    """The same picture as the bytes of a PNG file."""
+    found = courses(sweep)
+    lines = [png.Curve("", row, LIGHT["first"], faint=True) for _, row in found[1:]]
+    for point, row in found[:1]:
+        name = f"point {point.number}: {' '.join(sweep.swept(point)) or 'the defaults'}"
+        lines.append(png.Curve(name, row, LIGHT["second"], dots=True))
+    return png.draw(lines, sweep.path.resolve().name, "step", "bits per byte")
 
 
 def _picture(lines: Sequence[Line], best: Sequence[Place]) -> Picture:
@@ -183,7 +213,6 @@ def _how(sweep: Sweep) -> Iterator[Markup]:
 
 
 _SECTIONS: tuple[tuple[str, str, Callable[[Sweep], Iterator[Markup]]], ...] = (
-    ("points", "Points", _points),
     ("curves", "Curves", _curves),
     ("difference", "What made the difference", _difference),
     ("failed", "What failed", _failed),

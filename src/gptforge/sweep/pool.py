@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 
 from gptforge.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_STOPPED
 from gptforge.history import DONE, FAILED, STOPPED, in_use
+from gptforge.runs import Run
 from gptforge.signals import PARENT, StopSignals
 from gptforge.sweep.board import Board
 from gptforge.sweep.points import RUNNING, Point, Sweep, take_results
@@ -109,26 +110,15 @@ class Pool:
             self._heard(job, what)
 
     def _heard(self, job: Job, line: str) -> None:
-        if line.startswith("gptforge: ") and not line.startswith("gptforge: warning"):
-            job.error = [line.removeprefix("gptforge: ")]
-        elif job.error and line.startswith("  "):
-            job.error.append(line)
-        elif line.startswith(("gptforge: warning", "warning: ")):
+        if not hear(job.error, line) and line.startswith(("gptforge: warning", "warning: ")):
             self._board.warned(job.point, line.removeprefix("gptforge: "))
 
     def _ended(self, job: Job, code: int) -> None:
         self._jobs.remove(job)
         self._free.append(job.place)
         point = job.point
-        take_results(point, self._sweep.run(point))
-        point.exit_code = code
-        if code == EXIT_DONE:
-            point.status = DONE
-        elif code in (EXIT_STOPPED, EXIT_INTERRUPTED) or (self._signals.asked and code < 0):
-            point.status = STOPPED
-        else:
-            point.status, point.error = FAILED, "\n".join(job.error) or _ended_by(code)
-            self.closed |= self._sweep.cfg.fail_fast
+        settle(point, self._sweep.run(point), code, job.error, bool(self._signals.asked))
+        self.closed |= self._sweep.cfg.fail_fast and point.status == FAILED
         self._sweep.write()
         self._board.ended(point, job.task.until)
         self.on_ended(point)
@@ -178,6 +168,29 @@ def command(sweep: Sweep, task: Task) -> list[str]:
         newest = max(run.steps(), default=0)
         words.append(f"train.stop_after={task.until - newest}")
     return words
+
+
+def hear(error: list[str], line: str) -> bool:
+    """Keeps a line that a process says, if it is of an error. Of several the last is why the process ended."""
+    if line.startswith("gptforge: ") and not line.startswith("gptforge: warning"):
+        error[:] = [line.removeprefix("gptforge: ")]
+    elif error and line.startswith("  "):
+        error.append(line)
+    else:
+        return False
+    return True
+
+
+def settle(point: Point, run: Run, code: int, error: Sequence[str], stopping: bool = False) -> None:
+    """Writes into a point how its process has ended: with this exit code, after these lines of an error."""
+    take_results(point, run)
+    point.exit_code = code
+    if code == EXIT_DONE:
+        point.status = DONE
+    elif code in (EXIT_STOPPED, EXIT_INTERRUPTED) or (stopping and code < 0):
+        point.status = STOPPED
+    else:
+        point.status, point.error = FAILED, "\n".join(error) or _ended_by(code)
 
 
 def _read(job: Job, put: Callable[[tuple[Job, str | int]], None]) -> None:

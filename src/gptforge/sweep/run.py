@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from gptforge.config import SweepConfig
 from gptforge.config.schema import build
+from gptforge.config.sweep import OWN_LAUNCHER
 from gptforge.durable import make_directories
 from gptforge.errors import EXIT_BUG, EXIT_DONE, EXIT_STOPPED, ConfigError
 from gptforge.hardware import gpus, physical_cores, shares
@@ -25,6 +26,7 @@ from gptforge.runs import SWEEP, held
 from gptforge.signals import StopSignals
 from gptforge.sweep import halving
 from gptforge.sweep.board import Board
+from gptforge.sweep.elsewhere import Elsewhere, Launch
 from gptforge.sweep.points import CUT, SKIPPED, WAITING, Point, Sweep, read, reconcile
 from gptforge.sweep.pool import Pool, Task
 from gptforge.sweep.table import importance, table
@@ -61,13 +63,16 @@ class Source(Protocol):
         ...
 
 
-def begin(path: Path, cfg: SweepConfig, frozen: list[Frozen]) -> None:
-    """Writes down every point as it will be run, then runs them. A failing one does not stop the others."""
+def begin(path: Path, cfg: SweepConfig, frozen: list[Frozen], launch: Launch) -> None:
+    """Writes down every point as it will be run, then runs them. A failing one does not stop the others.
+
+    `launch` is how another launcher is reached, if cfg names one.
+    """
     sweep = Sweep(path, cfg, [one.point for one in frozen])
     for one in frozen:
         _freeze(sweep, one)
     sweep.write()
-    _train(sweep)
+    _train(sweep, launch)
 
 
 def search(path: Path, cfg: SweepConfig, words: list[str], source: Source) -> None:
@@ -99,14 +104,14 @@ def _asked(sweep: Sweep, source: Source, pool: Pool) -> Iterator[Task]:
         pool.closed |= sweep.cfg.fail_fast
 
 
-def go_on(path: Path, typed: Mapping[str, Any], keep: Keep) -> int:
+def go_on(path: Path, typed: Mapping[str, Any], keep: Keep, launch: Launch) -> int:
     """Goes on with a sweep: finished points stay, interrupted ones go on, failed ones are tried again with `retry`.
 
     `typed` are the keys of SweepConfig that are not as the sweep was begun.
     """
     with held(path):
         sweep = continued(path, typed)
-        _train(sweep)
+        _train(sweep, launch)
         return finish(sweep, keep)
 
 
@@ -148,13 +153,13 @@ def with_threads(saved: Mapping[str, Any], n_jobs: int) -> Mapping[str, Any]:
     return changed
 
 
-def _train(sweep: Sweep) -> None:
+def _train(sweep: Sweep, launch: Launch) -> None:
     """Runs what has not been run, rung by rung if it is halved."""
-    with _pool(sweep) as pool:
-        alive = [p for p in sweep.points if p.status not in (FAILED, CUT)]
+    with _elsewhere(sweep, launch) if sweep.cfg.launcher != OWN_LAUNCHER else _pool(sweep) as pool:
+        alive = [p for p in sweep.points if sweep.frozen(p).exists()]
         for power in range(sweep.cfg.rungs if sweep.cfg.halving else 0, 0, -1):
             alive = _rung(sweep, pool, alive, float(sweep.cfg.halving or 1) ** -power)
-        pool.run(Task(p) for p in alive if p.status not in (DONE, FAILED))
+        pool.run(Task(p) for p in alive if p.status not in (DONE, FAILED, CUT))
 
 
 @contextlib.contextmanager
@@ -169,20 +174,39 @@ def _pool(sweep: Sweep) -> Iterator[Pool]:
         try:
             yield pool
         finally:
-            board.close()
             signals.pass_on = None
-            for point in sweep.points:
-                point.status = SKIPPED if point.status == WAITING else point.status
-            sweep.write()
+            _close(sweep, board)
 
 
-def _rung(sweep: Sweep, pool: Pool, alive: list[Point], share: float) -> list[Point]:
-    """Brings all points to a share of their length; those that go on. All, if it was stopped on the way."""
+@contextlib.contextmanager
+def _elsewhere(sweep: Sweep, launch: Launch) -> Iterator[Elsewhere]:
+    """The same for a launcher that is not ours."""
+    board = Board(sweep)
+    try:
+        yield Elsewhere(sweep, board, launch)
+    finally:
+        _close(sweep, board)
+
+
+def _close(sweep: Sweep, board: Board) -> None:
+    board.close()
+    for point in sweep.points:
+        point.status = SKIPPED if point.status == WAITING else point.status
+    sweep.write()
+
+
+def _rung(sweep: Sweep, pool: Pool | Elsewhere, alive: list[Point], share: float) -> list[Point]:
+    """Brings all points to a share of their length; those that go on. None, if it was stopped on the way.
+
+    Of a sweep that goes on, points that were cut or have failed since are judged once more by what they had reached:
+    the choice is the one that was made before.
+    """
     steps = {p.number: halving.rung(read_json(sweep.frozen(p), "the frozen config"), share) for p in alive}
     for _ in range(ATTEMPTS):
-        behind = [p for p in alive if p.status != FAILED and halving.bits_at(sweep, p, steps[p.number]) is None]
+        going = [p for p in alive if p.status not in (FAILED, CUT)]
+        behind = [p for p in going if halving.bits_at(sweep, p, steps[p.number]) is None]
         pool.run(Task(p, steps[p.number]) for p in behind)
-    bits = {p.number: halving.bits_at(sweep, p, steps[p.number]) for p in alive if p.status != FAILED}
+    bits = {p.number: halving.bits_at(sweep, p, steps[p.number]) for p in alive}
     if pool.stopping():
         return []
     for point in alive:
@@ -194,6 +218,8 @@ def _rung(sweep: Sweep, pool: Pool, alive: list[Point], share: float) -> list[Po
     for point in alive:
         if point.status not in (FAILED, DONE) and point.number not in chosen:
             point.status = CUT
+        elif point.status == CUT:  # one that failed before was tried again, so there is room for more
+            point.status = WAITING
     sweep.write()
     return [p for p in alive if p.number in chosen]
 

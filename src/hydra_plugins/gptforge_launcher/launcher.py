@@ -4,7 +4,7 @@ Hydra imports this module in every Hydra application of the environment, so it i
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 
 @dataclass
@@ -28,6 +28,8 @@ class ProcessLauncherConf:
     halving: Any = None
     rungs: Any = 2
     retry: Any = False
+    launcher: Any = "gptforge"
+    launcher_options: Any = field(default_factory=list)
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="gptforge", node=ProcessLauncherConf, provider="gptforge")
@@ -45,12 +47,13 @@ class ProcessLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs the points. Failures are recorded in the sweep, never raised, so the others run on."""
+        from gptforge.launchers import launch
         from gptforge.sweep.run import begin
 
         frozen = [self.frozen(initial_job_idx + i, list(overrides)) for i, overrides in enumerate(job_overrides)]
         directory = Path(self.config.hydra.sweep.dir)
         (directory / "multirun.yaml").unlink(missing_ok=True)  # Hydra's notes; sweep.json and points/ say it all
-        begin(directory, self.settings(), frozen)
+        begin(directory, self.settings(), frozen, launch)
         returns = []
         for one in frozen:
             result = JobReturn(overrides=one.point.overrides, status=JobStatus.COMPLETED)
@@ -63,7 +66,8 @@ class ProcessLauncher(Launcher):
         from gptforge.config import SweepConfig
         from gptforge.config.schema import build
 
-        return build(SweepConfig, self.options, lambda key: f"hydra.launcher.{key}")
+        options = {k: list(v) if isinstance(v, ListConfig) else v for k, v in self.options.items()}
+        return build(SweepConfig, options, lambda key: f"hydra.launcher.{key}")
 
     def frozen(self, number: int, overrides: list[str]):
         """One point's frozen config, or what is wrong with it."""
