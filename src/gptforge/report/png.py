@@ -58,10 +58,10 @@ def draw(curves: Sequence[Curve], title: str, x_name: str, y_name: str) -> bytes
     held = [curve for curve in curves if curve.points]
     for curve in held:
         x, y = zip(*curve.points, strict=True)
-        shown = {"linewidth": 1.0, "alpha": 0.35} if curve.faint else {"linewidth": 1.8}
-        few = curve.dots or len(curve.points) == 1
-        label = _safe(curve.name) if curve.name else None
-        axes.plot(x, y, color=curve.colour, label=label, marker="o" if few else None, markersize=4, **shown)
+        (line,) = axes.plot(x, y, color=curve.colour, label=_safe(curve.name) if curve.name else None)
+        line.set(linewidth=1.0 if curve.faint else 1.8, alpha=0.35 if curve.faint else None)
+        if curve.dots or len(curve.points) == 1:
+            line.set(marker="o", markersize=4)
     if held:
         marks = ticks(min(ends := reach(*(c.points for c in held))), max(ends), 6)
         axes.set_ylim(marks[0], marks[-1])  # the few values far above would leave the rest flat
