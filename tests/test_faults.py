@@ -2,6 +2,7 @@
 
 import random
 
+from faults import changes
 from faults.__main__ import all_faults
 from faults.mutants import MUTANTS, SOURCES
 from faults.suite import Fault, Outcome, Verdict, run
@@ -11,6 +12,11 @@ def test_every_fault_has_an_id_of_its_own_and_trials():
     faults = all_faults()
     assert len({fault.id for fault in faults}) == len(faults)
     assert all(0 <= fault.quick <= fault.full and fault.full and 0 < fault.least <= 1 for fault in faults)
+
+
+def test_every_key_has_another_value():
+    for leaf in changes.LEAVES:
+        assert changes.of(leaf).value
 
 
 def test_every_mutant_has_its_place_and_its_faults():

@@ -19,7 +19,7 @@ from gptforge.config.saved import as_saved
 from gptforge.errors import UsageError
 from gptforge.history import entries, tags
 from gptforge.jsonfile import write_json
-from gptforge.runs import Call, Run
+from gptforge.runs import Call, Run, held
 
 
 @pytest.fixture(autouse=True)
@@ -107,14 +107,26 @@ def test_latest_is_mended():
     assert ended("rm", "latest", "--yes") == 0 and not Path("runs/latest").exists()
 
 
-def test_a_run_that_lost_its_config_and_one_of_a_sweep_can_go():
+def test_a_run_that_lost_its_config_one_of_a_sweep_and_a_sweep_can_go(capsys):
     made("a").config.unlink()
+    made("b")
     made("sweep_x/0")
     made("sweep_x/1")
     write_json(Path("runs/sweep_x/sweep.json"), {})
     assert ended("rm", "a", "sweep_x/0", "--yes") == 0
-    assert names() == ["sweep_x/1"]
-    assert ended("rm", "sweep_x", "--yes") == 4 and names() == ["sweep_x/1"]
+    assert names() == ["b", "sweep_x/1"]
+    Path("runs/sweep_x/1/notes.txt").write_text("mine")
+    Run(Path("runs/sweep_x/1")).point_latest()
+    with Run(Path("runs/sweep_x/1")).locked():
+        assert ended("rm", "sweep_x", "--yes") == 7 and "sweep_x/1 is in use" in capsys.readouterr().err
+    with held(Path("runs/sweep_x")):
+        assert ended("rm", "sweep_x", "--yes") == 7 and names() == ["b", "sweep_x/1"]
+    capsys.readouterr()
+    assert ended("rm", "sweep_x", "runs/sweep_x/1", "--yes", "--json") == 0 and names() == ["b"]
+    told = capsys.readouterr()
+    assert "a sweep of 1 runs, with 1/notes.txt that gptforge did not make" in told.err
+    assert [one["name"] for one in json.loads(told.out)["removed"]] == ["sweep_x"]
+    assert Run.find("latest").path.name == "b" and not list(Path("runs").glob(".*removed*"))
 
 
 def test_a_running_run_stays_and_so_do_those_named_with_it(capsys):

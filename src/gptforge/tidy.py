@@ -19,7 +19,7 @@ from gptforge.durable import sync_directory, unique, write_text
 from gptforge.errors import CheckpointError, LockedError, UsageError, from_os_error
 from gptforge.jsonfile import write_json
 from gptforge.locks import try_lock
-from gptforge.runs import CLAIM, RUNS, Run
+from gptforge.runs import CLAIM, RUNS, SWEEP, Run
 
 REMOVED = ".tmp-removed-"  # how the name of what is being removed begins; one of durable.LITTER
 KEPT = ("best", "latest", "none")
@@ -29,28 +29,45 @@ FILES = re.compile(  # what gptforge itself puts into a run
     r"|train\.log|loss\.(svg|png)|report\.(html|json)|eval-.*\.json|samples|checkpoints"
     r"|passage\.json|trackers\.json|tensorboard|wandb|mlruns"
 )
+FILES_OF_A_SWEEP = re.compile(r"\..*|\d+|sweep\.json|points|experiment|report\.html|search\.db.*")
 
 
 # Removing ---------------------------------------------------------------------
 
 
 def named(text: str) -> Run:
-    """The run that a word means itself, with its whole path. Raises UserError for what may not be removed as one."""
-    run = history.find(text)
-    meant = [Path(text), RUNS / text]
+    """The run, or the sweep, that a word means itself, with its whole path.
+
+    Raises UserError for what may not be removed as one.
+    """
+    meant = [Path(text), RUNS / text] if text else []
+    swept = next((path for path in meant if (path / SWEEP).is_file()), None)
+    run = Run(swept) if swept else history.find(text)
     if text != "latest" and Path(text) != RUNS / "latest":
         if not any(os.path.realpath(path) == os.path.realpath(run.path) for path in meant):
             raise UsageError(f"{text} is a part of the run {run.path}", fix=f"gptforge runs rm {run.path}")
         if link := next((path for path in meant if path.is_symlink()), None):
-            raise CheckpointError(f"{link} is a link to the run", where=os.path.realpath(link), fix=f"rm {link}")
+            raise CheckpointError(f"{link} is a link", where=os.path.realpath(link), fix=f"rm {link}")
     path = run.path.resolve()
     if Path.cwd().is_relative_to(path) or (path / ".git").exists():
         raise UsageError(f"{path} is more than a run: you work in it", fix="remove its files by hand")
-    if inner := next(_runs_in(path), None):
+    points = [path / name for name in _points_in(path)] if swept else []
+    if inner := next((one for one in _runs_in(path) if one not in points), None):
         raise UsageError(f"another run is in {path}", where=str(inner), fix=f"gptforge runs rm {inner}")
-    if history.in_use(Run(path)):
-        raise LockedError(f"{run.path} is in use", fix="wait for it, or end it first")
+    if used := next((one for one in [path, *points] if history.in_use(Run(one))), None):
+        raise LockedError(f"{run.path if used == path else used} is in use", fix="wait for it, or end it first")
     return Run(path)
+
+
+def points_of(run: Run) -> int:
+    """How many runs a sweep has; 0 of a run."""
+    return len(_points_in(run.path)) if (run.path / SWEEP).is_file() else 0
+
+
+def _points_in(path: Path) -> list[str]:
+    with contextlib.suppress(OSError):
+        return sorted(name for name in os.listdir(path) if name.isdigit())
+    return []
 
 
 def _runs_in(path: Path) -> Iterator[Path]:
@@ -64,13 +81,18 @@ def _runs_in(path: Path) -> Iterator[Path]:
 
 def strangers(run: Run) -> list[str]:
     """What is in a run's folder that gptforge did not put there."""
-    with contextlib.suppress(OSError):
-        return sorted(name for name in os.listdir(run.path) if not FILES.fullmatch(name))
-    return []
+    folders = [("", FILES)]
+    if points_of(run):
+        folders = [("", FILES_OF_A_SWEEP), *((f"{name}/", FILES) for name in _points_in(run.path))]
+    found: list[str] = []
+    for folder, ours in folders:
+        with contextlib.suppress(OSError):
+            found += (folder + name for name in os.listdir(run.path / folder) if not ours.fullmatch(name))
+    return sorted(found)
 
 
 def remove(run: Run) -> None:
-    """Removes a run that `named` has given. Raises LockedError if somebody uses it by now, ResourceError."""
+    """Removes a run or a sweep that `named` has given. Raises LockedError if somebody uses it by now, ResourceError."""
     clear(run.path.parent)
     with _held(run) as lock:
         if os.name == "nt":  # where a folder with an open file in it keeps its name
@@ -123,9 +145,9 @@ def _mend_latest(gone: Run) -> bool:
         text = pointer.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return False
-    if not text or gone.path not in (Path(text).resolve(), (RUNS / text).resolve()):
+    if not text or not any(path.resolve().is_relative_to(gone.path) for path in (Path(text), RUNS / text)):
         return False
-    others = [entry for entry in history.entries(RUNS) if (RUNS / entry.name).resolve() != gone.path]
+    others = [entry for entry in history.entries(RUNS) if not (RUNS / entry.name).resolve().is_relative_to(gone.path)]
     if sound := [entry for entry in others if entry.status != history.BROKEN]:
         Run(RUNS / sound[-1].name).point_latest()
     else:

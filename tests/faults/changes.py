@@ -74,6 +74,7 @@ CHANGES = {
     "resume": Change(f"{RUN}/checkpoints/step-{STOPPED:06d}"),
     "resume_allow": Change("[optimizer.lr]"),
     "prompt": Change("a"),
+    "tracker": Change("[tensorboard]"),
     "sample.stop": Change("[x]"),
 }
 

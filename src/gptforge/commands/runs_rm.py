@@ -15,18 +15,23 @@ from gptforge.runs import Call
 
 
 def run(cfg: RunsRmConfig, call: Call) -> int:
-    """Removes the runs whole. All are looked at before the first one goes."""
+    """Removes runs and sweeps whole. All are looked at before the first one goes."""
     if not cfg.runs:
         raise UsageError("which runs?", fix="gptforge runs rm RUN; gptforge runs lists them")
-    runs = list({found.path: found for found in map(tidy.named, cfg.runs)}.values())
+    named = {found.path: found for found in map(tidy.named, cfg.runs)}
+    runs = [one for path, one in named.items() if not named.keys() & set(path.parents)]  # a sweep takes its runs along
     sizes = {str(one.path): size_of(one.path) for one in runs}
     names = {str(one.path): one.pointer_name for one in runs}
-    screen = Screen(sys.stderr)
+    screen, counts = Screen(sys.stderr), []
     for one in runs:
         other = tidy.strangers(one)
         also = f", with {', '.join(other[:5])}{' …' if len(other) > 5 else ''} that gptforge did not make"
-        screen.line(visible(f"{names[str(one.path)]}  {shown_bytes(sizes[str(one.path)])}{also if other else ''}"))
-    several = f"{len(runs)} run{'s' if len(runs) > 1 else ''}, {shown_bytes(sum(sizes.values()))}"
+        count = tidy.points_of(one)
+        counts.append(count or 1)
+        swept = f", a sweep of {count} runs" if count else ""
+        told = f"{names[str(one.path)]}  {shown_bytes(sizes[str(one.path)])}{swept}{also if other else ''}"
+        screen.line(visible(told))
+    several = f"{sum(counts)} run{'s' if sum(counts) > 1 else ''}, {shown_bytes(sum(sizes.values()))}"
     if not agreed(f"remove {several}", cfg.yes):
         say("gptforge: nothing was removed")
         return 0
@@ -36,7 +41,7 @@ def run(cfg: RunsRmConfig, call: Call) -> int:
             tidy.remove(one)
             removed.append({"name": names[str(one.path)], "bytes": sizes[str(one.path)]})
     finally:
-        say(f"gptforge: removed {len(removed)} of {several}")
+        say(f"gptforge: removed {sum(counts[: len(removed)])} of {several}")
         if cfg.json:
             print(json.dumps({"removed": removed}, indent=2))
     return 0
