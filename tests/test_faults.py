@@ -2,7 +2,7 @@
 
 import random
 
-from faults import changes
+from faults import changes, source
 from faults.__main__ import all_faults
 from faults.mutants import MUTANTS, SOURCES
 from faults.suite import Fault, Outcome, Verdict, run
@@ -17,6 +17,10 @@ def test_every_fault_has_an_id_of_its_own_and_trials():
 def test_every_key_has_another_value():
     for leaf in changes.LEAVES:
         assert changes.of(leaf).value
+
+
+def test_no_code_path_runs_what_a_file_says(tmp_path):
+    source.scan(random.Random(1), tmp_path)
 
 
 def test_every_mutant_has_its_place_and_its_faults():

@@ -32,8 +32,9 @@ METHODS = {"extractall", "load_module", "exec_module"}  # of whatever object
 SWITCHES = {"allow_pickle": True, "shell": True, "trust_remote_code": True, "weights_only": False}
 # (file, what): why it may stand there
 ALLOWED = {
-    ("gptforge/compose.py", "yaml.load"): "with a loader that makes nothing but texts, numbers, lists and tables",
+    ("gptforge/option_files.py", "yaml.load"): "with a loader that makes nothing but texts, numbers, lists and tables",
     ("gptforge/cli.py", "importlib.import_module"): "a command's module, its name out of the table of commands",
+    ("gptforge/trackers/found.py", "importlib.import_module"): "one of our modules, its name out of the table there",
     ("gptforge/tokenizers/bpe.py", "importlib.import_module"): "a package by its name, which stands there",
     ("gptforge/dist.py", "torch.distributed.broadcast_object_list"): "between the processes of one run, which are one",
     ("gptforge/dist.py", "torch.distributed.gather_object"): "between the processes of one run, which are one",
