@@ -9,12 +9,13 @@ import threading
 import pytest
 
 from gptforge.errors import Stopped
-from gptforge.signals import PARENT_GONE, SIGNALS, StopSignals
+from gptforge.signals import PARENT, PARENT_GONE, SIGNALS, StopSignals
 
 PROGRAM = """
 import os, signal, sys, time
 from gptforge.errors import Stopped
-from gptforge.signals import StopSignals
+from gptforge.signals import StopSignals, follow_parent
+follow_parent()
 with StopSignals() as signals:
     {passing}
     try:
@@ -44,12 +45,12 @@ def test_work_that_asks_ends_when_it_likes(number):
     process = started()
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
-    name = "the end of its parent" if number == PARENT_GONE else number.name
-    assert (out, err, process.returncode) == (f"asked {name}\n", "", 75)
+    assert (out, err, process.returncode) == (f"asked {number.name}\n", "", 75)
 
 
-@pytest.mark.skipif(PARENT_GONE is None, reason="there is no such signal here")
-def test_the_end_of_the_parent_may_be_told_more_than_once():
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of it")
+def test_the_end_of_the_parent_may_be_told_more_than_once(monkeypatch):
+    monkeypatch.setenv(PARENT, str(os.getpid()))
     process = started(stubborn=True)
     process.send_signal(signal.SIGTERM)
     assert process.stdout.readline().startswith("asked")

@@ -16,11 +16,13 @@ from types import FrameType
 from gptforge.errors import EXIT_INTERRUPTED, Stopped
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
-# Told when the parent is gone. A signal of its own, for it comes once for each thread that the parent had (Linux hands
-# the children of a thread that dies to the next one): that is nobody who asks for a second time
+# Told when the parent is gone, to a process that follows one. A signal of its own, for it comes once for each thread
+# that the parent had (Linux hands the children of a thread that dies to the next one): nobody asks a second time
 PARENT_GONE = getattr(signal, "SIGUSR2", None)
 
 PARENT = "GPTFORGE_PARENT"  # the environment variable that names the process whose end is this one's
+
+_follows = False  # whether this process was started for another one's sake
 
 NOT_BEGUN = b"\ngptforge: stopped before the first step\n"
 
@@ -58,7 +60,8 @@ class StopSignals:
             self._polled = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and (self._rank is not None or number == PARENT_GONE):
+        parent_gone = _follows and number == PARENT_GONE
+        if self.asked and (self._rank is not None or parent_gone):
             return
         if self.asked:
             show_cursor = b"\x1b[?25h" if os.isatty(2) else b""  # a live display may have hidden it
@@ -66,7 +69,7 @@ class StopSignals:
             if self.pass_on is not None:
                 self.pass_on(number)
             os._exit(EXIT_INTERRUPTED)
-        self.asked = "the end of its parent" if number == PARENT_GONE else signal.Signals(number).name
+        self.asked = "the end of its parent" if parent_gone else signal.Signals(number).name
         if self.pass_on is not None:
             self.pass_on(number)
         if not self._polled:
@@ -92,8 +95,10 @@ def turn_deaf() -> None:
 
 def follow_parent() -> None:
     """For a process that was started for another one's sake: on Linux it is told to stop once that one is gone."""
+    global _follows
     parent = os.environ.pop(PARENT, "")
     if parent and sys.platform == "linux":
+        _follows = True
         end_with_parent(signal.SIGUSR2)
         if str(os.getppid()) != parent:  # it is gone already
             os.kill(os.getpid(), signal.SIGUSR2)

@@ -143,7 +143,9 @@ def wrong_type(draw: random.Random) -> Typed:
         leaf = draw.choice(keys(command))
         if leaf.meta["free_text"] or leaf.meta["parse"]:
             continue
-        wrong = ["{a: 1}", "{}"] if "list" not in leaf.type_name else ["{a: 1}", "a", "1"]
+        wrong = (
+            ["{a: 1}", "{}"] if "list" not in leaf.type_name else ["{a: 1}", "{a: b}", "1"]
+        )  # one text is a list of one
         wrong += [] if allows_none(leaf.type) else ["null"]
         if kinds(leaf) == {int}:
             wrong += ["abc", "1.5", "true", "[1]", "one", "1x", '""', "'1'", "1h"]
