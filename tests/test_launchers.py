@@ -1,9 +1,12 @@
 """Hydra's other launchers: a point is the same whoever starts it, and what they lose is found again."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -32,7 +35,9 @@ def sweep(*words):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "a (1), [b] = c"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
     Path("text.txt").write_text("to be or not to be, that is the question\n" * 20)
 
 
@@ -95,6 +100,29 @@ def test_what_cannot_be_together_is_refused_and_leaves_nothing(here, words, said
 def made(n):
     Path("sweep").mkdir()
     return Sweep(Path("sweep"), SweepConfig(launcher="other"), [Point(i, [f"seed={i}"]) for i in range(n)])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are of another kind there")
+def test_ctrl_c_lets_the_points_save_and_begins_no_other(here):
+    words = [
+        *TINY[:-4],
+        "train.steps=1000000",
+        "eval.every=1000000",
+        "data=text.txt",
+        "runtime.threads=1",
+        "seed=1,2,3",
+    ]
+    command = [sys.executable, "-m", "gptforge", "train", "-m", *words, "launcher=joblib", "n_jobs=2"]
+    process = subprocess.Popen([*command, "hydra.sweep.dir=swept"], stderr=-1, text=True, start_new_session=True)
+    until = time.monotonic() + 120
+    while not all(Path("swept", n, "metrics.jsonl").exists() for n in "01"):
+        assert time.monotonic() < until and process.poll() is None
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 75 and [p.status for p in read(Path("swept")).points[:2]] == [STOPPED] * 2, said
+    assert [json.loads(Path("swept", n, "summary.json").read_text())["status"] for n in "01"] == [STOPPED] * 2
+    assert not Path("swept", "2").exists()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("the queue is gone")])
@@ -162,8 +190,9 @@ ROW = st.lists(st.sampled_from([1.0, 1.5, 2.0, 2.5]), min_size=9, max_size=9)
     fails=st.dictionaries(st.integers(0, 8), st.sampled_from([5, 15, 35, 85]), max_size=3),
     interruptions=st.lists(st.integers(0, 5), max_size=4),
     eta=st.sampled_from([2, 3]),
+    seeds=st.sampled_from([1, 2]),
 )
-def test_halving_chooses_the_same_points_however_often_it_is_interrupted(bits, fails, interruptions, eta):
+def test_halving_chooses_the_same_points_however_often_it_is_interrupted(bits, fails, interruptions, eta, seeds):
     saved = {"config": {"train": {"steps": STEPS}, "eval": {"every": 10}}}
     cfg = SweepConfig(launcher="other", halving=eta, rungs=2)
     with tempfile.TemporaryDirectory() as folder:
@@ -171,7 +200,7 @@ def test_halving_chooses_the_same_points_however_often_it_is_interrupted(bits, f
         for name, stops in (("whole", []), ("interrupted", interruptions)):
             place = Path(folder, name)
             place.mkdir()
-            frozen = [Frozen(Point(n, [f"seed={n}"]), saved) for n in range(len(bits))]
+            frozen = [Frozen(Point(n, [f"lr={n // seeds}", f"seed={n % seeds}"]), saved) for n in range(len(bits))]
             trainers = [Trainer(bits, fails, left) for left in [*stops, None]]
             begin(place, cfg, frozen, trainers[0])
             for trainer in trainers[1:]:

@@ -116,6 +116,11 @@ def test_sweep_directories():
         raise KeyError
     assert not Path("c/d").exists()
     with pytest.raises(KeyError), new_sweep_directory("c/d"):
+        Path("c/d/multirun.yaml").write_text("what Hydra writes first")
+        Path("c/d/points").mkdir()
+        raise KeyError
+    assert not Path("c/d").exists()
+    with pytest.raises(KeyError), new_sweep_directory("c/d"):
         Path("c/d/x").write_text("")
         raise KeyError
     assert Path("c/d/x").exists()

@@ -19,11 +19,13 @@ from gptforge.compose import compose, options
 from gptforge.config import SCHEMAS, SweepConfig
 from gptforge.config.saved import as_saved
 from gptforge.errors import CheckpointError, ConfigError
+from gptforge.report import sweep_page
 from gptforge.signals import StopSignals
 from gptforge.sweep import halving
 from gptforge.sweep.board import Board
 from gptforge.sweep.points import Point, Sweep, best_bits, read, reconcile
 from gptforge.sweep.pool import Pool, Task
+from gptforge.sweep.pool import command as command_of
 from gptforge.sweep.run import finish, with_threads
 from gptforge.sweep.table import importance, table
 
@@ -123,6 +125,8 @@ def test_after_a_failure_no_point_begins_with_fail_fast(here):
     (place,) = Path("runs").glob("sweep_*")
     assert [p.status for p in read(place).points] == ["failed", "skipped"] and done.returncode == 3
     assert f"gptforge train -m resume={place}" in done.stderr
+    assert go_on(f"resume={place}").returncode == 3  # it is what was asked for: to go on without that one
+    assert [p.status for p in read(place).points] == ["failed", "done"]
 
 
 def test_a_sweep_that_cannot_be_leaves_nothing(here):
@@ -309,14 +313,45 @@ def test_halving_keeps_the_best_and_at_least_one(n, eta, rungs):
     bits = {number: (number * 7919 % 101) / 10 for number in range(n)}
     alive = bits
     for _ in range(rungs):
-        chosen = halving.best(alive, eta)
+        chosen = halving.best([[number] for number in alive], alive, eta)
         assert len(chosen) == max(1, len(alive) // eta)
         assert max(alive[c] for c in chosen) <= min([b for c, b in alive.items() if c not in chosen], default=99)
         alive = {number: alive[number] for number in chosen}
     assert min(bits, key=lambda number: (bits[number], number)) in alive
 
 
-@given(st.integers(1, 10_000), st.integers(2, 4), st.integers(1, 4), st.none() | st.integers(1, 500))
+def test_halving_takes_seeds_together():
+    bits = {0: 1.0, 1: 4.0, 2: 2.0, 3: 2.0, 4: 0.5}
+    assert halving.best([[0, 1], [2, 3]], bits, 2) == {2, 3}
+    assert halving.best([[0, 1], [4, 5], [6, 7]], bits, 2) == {0, 1}  # one of the others has failed, both of the last
+    assert halving.best([[6, 7]], bits, 2) == set()
+
+
+def test_a_run_that_was_stopped_in_its_evaluation_at_a_rung_comes_to_it(here):
+    sweep = made([Point(0, [])], here / "swept")
+    run = sweep.run(sweep.points[0])
+    (run.checkpoints / "step-000002").mkdir(parents=True)
+    run.config.write_text("{}")
+    assert command_of(sweep, Task(sweep.points[0], 2))[-1] == "train.stop_after=1"
+    assert command_of(sweep, Task(sweep.points[0], 8))[-1] == "train.stop_after=6"
+
+
+def test_a_damaged_file_of_a_point_is_no_record_and_spoils_no_page(here):
+    points = [Point(0, [], "done", 0, results=result(1.5) | {"val_bpb": 1.5}), Point(1, [], "stopped")]
+    sweep = made(points, here / "swept")
+    for point in sweep.points:
+        sweep.run(point).path.mkdir(parents=True)
+        sweep.run(point).metrics.write_bytes(b'{"step": 2, "val_bpb": 1.5}\n\0\0\0\n{"step": 4}\n')
+    assert [halving.bits_at(sweep, p, 2) for p in sweep.points] == [1.5, None]
+    assert sweep_page.courses(sweep) == []
+
+
+@given(
+    st.integers(1, 10_000) | st.sampled_from([49, 729, 14641]),
+    st.integers(2, 11),
+    st.integers(1, 4),
+    st.none() | st.integers(1, 500),
+)
 def test_rungs_are_steps_at_which_is_evaluated(steps, eta, rungs, every):
     saved = {"config": {"train": {"steps": steps}, "eval": {"every": every}}}
     if steps // eta**rungs < 1:
@@ -325,7 +360,7 @@ def test_rungs_are_steps_at_which_is_evaluated(steps, eta, rungs, every):
         return
     ready = halving.prepared(saved, eta, rungs)
     every = ready["config"]["eval"]["every"]
-    found = [halving.rung(ready, eta**-power) for power in range(rungs, 0, -1)]
+    found = [halving.rung(ready, eta, power) for power in range(rungs, 0, -1)]
     assert found == sorted(found) and all(step % every == 0 or step == steps for step in found)
     assert all(1 <= step <= steps for step in found)
     with pytest.raises(ConfigError, match=r"length of a run in steps"):

@@ -64,6 +64,8 @@ def test_no_point_is_asked_for_twice(tmp_path):
 
 
 def test_a_study_goes_on(tmp_path):
+    tmp_path = tmp_path / "what? 100%"
+    tmp_path.mkdir()
     first = study(tmp_path / "a.db", "lr=interval(0,1)")
     points = [first.ask(n).point for n in range(3)]
     told(first, points[0], 1.0)
@@ -75,7 +77,10 @@ def test_a_study_goes_on(tmp_path):
     assert second.ask(3).point.overrides not in [p.overrides for p in points]
     told(second, points[0], 9.0)  # told once more: the first word counts
     told(second, points[2], 2.0)
-    assert [t.value for t in second._trials() if t.value is not None] == [1.0, 2.0]
+    told(second, points[1], 3.0)  # it had failed, and was tried again
+    told(second, points[1], 4.0)
+    assert [t.value for t in second._trials() if t.value is not None] == [1.0, 2.0, 3.0]
+    assert second.ask(1).point.overrides == points[1].overrides
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
@@ -83,7 +88,7 @@ def test_a_killed_search_goes_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("text.txt").write_text("to be or not to be, that is the question\n" * 20)
     words = [sys.executable, "-m", "gptforge", "train", "-m"]
-    asked = [*TINY, "lr=tag(log,interval(1e-4,1e-2))", "search=tpe", "trials=3", "hydra.sweep.dir=found"]
+    asked = [*TINY, "lr=1e-4,1e-3,1e-2", "search=tpe", "trials=5", "hydra.sweep.dir=found"]  # of which there are 3
     process = subprocess.Popen([*words, *asked], stderr=subprocess.DEVNULL, env={**os.environ})
     until = time.monotonic() + 120
     while not (Path("found/sweep.json").exists() and len(read(Path("found")).points) > 1):

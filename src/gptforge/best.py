@@ -16,10 +16,9 @@ from gptforge.config.schema import flatten
 from gptforge.durable import make_directories, write_text
 from gptforge.jsonfile import read_json
 from gptforge.option_files import conf_dir, read_yaml, with_options
-from gptforge.sweep.points import Sweep
+from gptforge.sweep.points import BEST, Sweep
 from gptforge.sweep.table import rows
 
-PATH = Path("experiment", "best.yaml")
 # Of one start, or of one machine
 NOT_OF_IT = ("resume", "resume_allow", "dry_run", "ui", "runtime.threads", "train.stop_after")
 
@@ -39,7 +38,7 @@ def write(sweep: Sweep) -> Path | None:
         f"# the best of a sweep of {len(sweep.points)} points: {row.mean():.4f} bits per byte{repeats}",
         f"# Made by gptforge {__version__}: " + " ".join(" ".join(row.overrides).split()),
     ]
-    path = sweep.path / PATH
+    path = sweep.path / BEST
     make_directories(path.parent)
     write_text(path, "\n".join(head) + "\n" + yaml.safe_dump(option(saved), sort_keys=False, allow_unicode=True))
     return path

@@ -228,11 +228,12 @@ def keep(swept: "Sweep") -> Path | None:
     from gptforge import best
     from gptforge.report import sweep_page
 
+    written = best.write(swept)
     try:
         say(f"the report with pictures is {sweep_page.write(swept.path)}")
     except OSError as e:
         say(f"gptforge: warning: the report cannot be written: {e.strerror or e}")
-    return best.write(swept)
+    return written
 
 
 def agree(cfg: SweepConfig, n: int) -> None:

@@ -149,17 +149,24 @@ def tags(run: Run) -> list[str]:
 def in_use(run: Run) -> bool:
     """Whether a process has a run. On this machine it is looked for first: to ask for the lock may take it away from
     one that is just about to begin."""
-    lock = run.path / LOCK
+    pid = holder(run)
+    if pid is not None and not _lives(pid):
+        return False
+    return is_held(run.path / LOCK)
+
+
+def holder(run: Run) -> int | None:
+    """The process that has or had a run, if that was on this machine."""
     try:
-        holder = _HOLDER.match(lock.read_text(encoding="utf-8")[:200])
+        found = _HOLDER.match((run.path / LOCK).read_text(encoding="utf-8")[:200])
     except (OSError, UnicodeDecodeError):
-        return False
-    if holder and holder[2] == socket.gethostname() and not _lives(int(holder[1])):
-        return False
-    return is_held(lock)
+        return None
+    return int(found[1]) if found and found[2] == socket.gethostname() else None
 
 
 def _lives(pid: int) -> bool:
+    if os.name == "nt":  # where to ask would be to send it a signal
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from gptforge.arguments import quoted
 from gptforge.compose import HYDRA_VERSION_BASE, explained
 from gptforge.config import SweepConfig
 from gptforge.config.schema import nearest, shown
 from gptforge.config.sweep import OWN_LAUNCHER
-from gptforge.errors import ConfigError, missing_extra
+from gptforge.errors import EXIT_STOPPED, ConfigError, missing_extra
 from gptforge.signals import PARENT
-from gptforge.sweep.points import Sweep, read
+from gptforge.sweep.points import RUNNING, Sweep, read
 from gptforge.sweep.pool import Task, command, hear
 
 GROUP = "hydra/launcher"
@@ -53,12 +54,16 @@ def train(job: Any) -> tuple[int, list[str]]:
     from hydra.core.hydra_config import HydraConfig
 
     sweep = read(Path(HydraConfig.get().sweep.dir))
+    if sweep.points[job.point].status != RUNNING:  # the sweep was told to stop before this one's turn came
+        return EXIT_STOPPED, []
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a process of the launcher, in its main thread
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's, which tells the points themselves
     process = subprocess.Popen(
         command(sweep, Task(sweep.points[job.point], job.until)),
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stdin=subprocess.DEVNULL,
-        start_new_session=True,  # so that a Ctrl-C comes once, from us
+        start_new_session=True,
         env={**os.environ, PARENT: str(os.getpid())},
     )
     assert process.stderr is not None
@@ -81,7 +86,7 @@ def _composed(cfg: SweepConfig, path: Path) -> Iterator[Any]:
     from hydra.types import RunMode
 
     words = [f"{GROUP}={cfg.launcher}", *cfg.launcher_options]
-    words += [f"hydra.sweep.dir={path.resolve().as_posix()}", "hydra.sweep.subdir=."]
+    words += [f"hydra.sweep.dir={quoted(path.resolve().as_posix())}", "hydra.sweep.subdir=."]
     words += ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
     if cfg.launcher == "joblib":
         words.append(f"hydra.launcher.n_jobs={cfg.n_jobs}")

@@ -10,6 +10,7 @@ import contextlib
 import difflib
 import os
 import re
+import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,7 @@ STEP_DIR = re.compile(r"step-(\d+)")
 MANIFEST = "MANIFEST.json"  # the last file of a checkpoint to be written
 CLAIM = "config.json"  # whoever creates it exclusively owns the directory
 SWEEP = "sweep.json"  # a directory with it holds the runs of a sweep, by number
+HYDRAS = "multirun.yaml"  # Hydra's notes of a sweep, written before its points are composed
 LOCK = ".lock"
 
 
@@ -172,6 +174,7 @@ def held(folder: Path) -> Iterator[None]:
     """Holds a directory for this process; LockedError (exit 7) names the process that has it."""
     try:
         handle = open(folder / LOCK, "a+", encoding="utf-8")  # noqa: SIM115 - held for the work's lifetime
+        handle.seek(0)  # where Windows locks
     except OSError as e:
         raise from_os_error(e, "the lock cannot be made") from e
     with handle:
@@ -242,10 +245,8 @@ def new_sweep_directory(given: str | None = None) -> Iterator[Path]:
         try:
             yield path
         except BaseException:
-            if [entry.name for entry in path.iterdir()] == [LOCK]:
-                with contextlib.suppress(OSError):
-                    (path / LOCK).unlink()
-                    path.rmdir()
+            if {entry.name for entry in path.iterdir()} <= {LOCK, HYDRAS, "points"}:
+                shutil.rmtree(path, ignore_errors=True)
             raise
 
 

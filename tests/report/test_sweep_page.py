@@ -35,6 +35,10 @@ def sweep(tmp_path):
 
 def test_what_the_page_says(sweep):
     page = checked(sweep_page.sweep_page(sweep, sweep.path))
+    assert "experiment=best" not in page.text()  # there is none
+    (sweep.path / "experiment").mkdir()
+    (sweep.path / "experiment/best.yaml").write_text("")
+    page = checked(sweep_page.sweep_page(sweep, sweep.path))
     assert page.headings() == ["Points", "Curves", "What made the difference", "What failed", "How it was run"]
     text = page.text()
     for said in (

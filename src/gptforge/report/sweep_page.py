@@ -3,6 +3,7 @@
 Knows what sweep.json and the metrics of the points say, not how a sweep is run.
 """
 
+import contextlib
 import dataclasses
 import os
 import shlex
@@ -15,6 +16,7 @@ from gptforge.config import SweepConfig
 from gptforge.config.schema import shown
 from gptforge.config.units import shown_count, shown_seconds
 from gptforge.durable import write_text
+from gptforge.errors import CheckpointError
 from gptforge.history import DONE, FAILED
 from gptforge.logs.drawing import LIGHT
 from gptforge.logs.files import read_metrics
@@ -25,7 +27,7 @@ from gptforge.report.charts import bar
 from gptforge.report.curves import Line, Picture, Reading
 from gptforge.report.html import Markup, definitions, element, joined, name_of, quoted, table
 from gptforge.report.page import Section, beside, figure, key, page, paragraph
-from gptforge.sweep.points import Point, Sweep, read
+from gptforge.sweep.points import BEST, Point, Sweep, read
 from gptforge.sweep.table import Row, importance, rows
 
 MOST_CURVES = 60  # of the best points; more would be a band
@@ -72,7 +74,7 @@ def _lead(sweep: Sweep) -> Iterator[Markup]:
 
 def _next(sweep: Sweep, done: int) -> Iterator[tuple[str, str]]:
     place = shlex.quote(str(sweep.path))
-    if done:
+    if done and (sweep.path / BEST).is_file():
         yield f"gptforge train --config-dir {place} experiment=best", "trains the best once more"
     if any(p.status not in (DONE, FAILED, "cut") for p in sweep.points):
         yield f"gptforge train -m resume={place}", "goes on with the sweep"
@@ -132,7 +134,10 @@ def _curves(sweep: Sweep) -> Iterator[Markup]:
 def courses(sweep: Sweep) -> list[tuple[Point, list[Place]]]:
     """Points with their bits per byte over steps, the best first, one that was not cut if there is one."""
     ordered = sorted((p for p in sweep.points if p.bits is not None), key=lambda p: (p.status != DONE, p.bits or 0.0))
-    found = [(p, places(read_metrics(sweep.run(p).metrics), "val_bpb")) for p in ordered[:MOST_CURVES]]
+    found = []
+    for point in ordered[:MOST_CURVES]:
+        with contextlib.suppress(CheckpointError):  # a damaged file: the point has no curve
+            found.append((point, places(read_metrics(sweep.run(point).metrics), "val_bpb")))
     return [(p, row) for p, row in found if row]
 
 

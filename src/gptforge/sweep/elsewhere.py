@@ -3,13 +3,18 @@
 Knows that it takes tasks and tells how each ended, not what it is: a cluster's queue, or other processes.
 """
 
+import contextlib
+import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from gptforge import history
 from gptforge.history import in_use
 from gptforge.notices import say
+from gptforge.signals import StopSignals
 from gptforge.sweep.board import Board
-from gptforge.sweep.points import RUNNING, Point, Sweep, reconcile
+from gptforge.sweep.points import RUNNING, WAITING, Point, Sweep, reconcile
 from gptforge.sweep.pool import POLL_SECONDS, Task, settle
 
 Launch = Callable[[Sweep, Sequence[Task]], list[tuple[int, list[str]]]]  # of each its exit code and its error's lines
@@ -20,30 +25,34 @@ class Elsewhere:
 
     def __init__(self, sweep: Sweep, board: Board, launch: Launch) -> None:
         self._sweep, self._board, self._launch = sweep, board, launch
+        self._given: list[Task] = []
         self.closed = False
         self.on_ended: Callable[[Point], None] = lambda point: None
 
     def run(self, tasks: Iterable[Task]) -> None:
         """Runs the tasks. Where the launcher fails or is interrupted, the runs themselves say how far they came."""
-        waiting = [self._free(task) for task in tasks]
-        if not waiting or self.closed:
+        self._given = [self._free(task) for task in tasks]
+        if not self._given or self.closed:
             return
-        for task in waiting:
+        for task in self._given:
             task.point.status = RUNNING
         self._sweep.write()
         name = self._sweep.cfg.launcher
-        self._board.line(f"points given to launcher={name}: {len(waiting)}. It tells when all have ended")
-        try:
-            ends = self._launch(self._sweep, waiting)
-        except KeyboardInterrupt:
-            self._lost("it was interrupted")
-        except Exception as e:  # what a launcher may raise nobody can say; it has lost its jobs
-            self._lost(f"{type(e).__name__}: {e}")
-        else:
-            for task, (code, error) in zip(waiting, ends, strict=True):
-                self._ended(task, code, error)
-        finally:
-            self._sweep.write()
+        self._board.line(f"points given to launcher={name}: {len(self._given)}. It tells when all have ended")
+        with StopSignals() as signals, signals.polled():
+            signals.pass_on = self._pass_on
+            try:
+                ends = self._launch(self._sweep, self._given)
+            except KeyboardInterrupt:
+                self._lost("it was interrupted; what runs on other machines goes on")
+            except Exception as e:  # what a launcher may raise nobody can say; it has lost its jobs
+                self._lost(f"{type(e).__name__}: {e}")
+            else:
+                for task, (code, error) in zip(self._given, ends, strict=True):
+                    self._ended(task, code, error)
+            finally:
+                self.closed |= bool(signals.asked)
+                self._sweep.write()
 
     def stopping(self) -> bool:
         """Whether nothing further may begin."""
@@ -55,6 +64,20 @@ class Elsewhere:
             self._board.held(task.point)
             time.sleep(POLL_SECONDS)
         return task
+
+    def _pass_on(self, number: int) -> None:
+        """After a signal: points that run on this machine stop and save, and jobs that wait find that they are not to
+        begin. Raises KeyboardInterrupt where a point runs on another machine, which no signal reaches."""
+        here = [history.holder(run) for task in self._given if in_use(run := self._sweep.run(task.point))]
+        for task in self._given:
+            if not in_use(self._sweep.run(task.point)):
+                task.point.status = WAITING
+        self._sweep.write()
+        for pid in filter(None, here):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        if None in here:
+            raise KeyboardInterrupt
 
     def _ended(self, task: Task, code: int, error: list[str]) -> None:
         settle(task.point, self._sweep.run(task.point), code, error)

@@ -6,7 +6,8 @@ L. Li et al., "A System for Massively Parallel Hyperparameter Tuning" (2018, arX
 points, which ASHA in the same paper does not.
 """
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gptforge.errors import ConfigError
@@ -32,10 +33,10 @@ def prepared(saved: Mapping[str, Any], eta: int, rungs: int) -> dict[str, Any]:
     return {**saved, "config": {**config, "eval": evaluation}}
 
 
-def rung(saved: Mapping[str, Any], share: float) -> int:
-    """The step of a rung: a share of the run, and as far as the next evaluation."""
+def rung(saved: Mapping[str, Any], eta: int, power: int) -> int:
+    """The step of a rung: one part in eta**power of the run, and as far as the next evaluation."""
     steps, every = saved["config"]["train"]["steps"], saved["config"]["eval"]["every"]
-    return min(steps, -(-int(steps * share) // every) * every)
+    return min(steps, -(-(steps // eta**power) // every) * every)
 
 
 def bits_at(sweep: Sweep, point: Point, step: int) -> float | None:
@@ -46,7 +47,17 @@ def bits_at(sweep: Sweep, point: Point, step: int) -> float | None:
     return point.results.get("val_bpb") if point.status == DONE else None
 
 
-def best(bits: Mapping[int, float], eta: int) -> set[int]:
-    """The numbers of the points that go on: one in `eta`, at least one; of equal ones the first."""
-    ordered = sorted(bits, key=lambda number: (bits[number], number))
-    return set(ordered[: max(1, len(bits) // eta)])
+def best(rows: Sequence[Sequence[int]], bits: Mapping[int, float], eta: int) -> set[int]:
+    """The numbers of the points that go on, those of one row in `eta`, at least of one.
+
+    A row has the points that differ in their seed alone, which go on or are cut together. Rows are compared by the mean
+    of bits per byte; those that lack some come after those that lack none, and of equal ones the first is taken.
+    """
+    known = [row for row in rows if any(number in bits for number in row)]
+
+    def rank(row: Sequence[int]) -> tuple[int, float, int]:
+        found = [bits[number] for number in row if number in bits]
+        return len(row) - len(found), statistics.fmean(found), min(row)
+
+    chosen = sorted(known, key=rank)[: max(1, len(known) // eta)]
+    return {number for row in chosen for number in row}

@@ -23,6 +23,8 @@ from gptforge.jsonfile import read_json, write_json
 from gptforge.logs.files import read_metrics
 from gptforge.runs import SWEEP, Run
 
+BEST = Path("experiment", "best.yaml")  # in a sweep's directory
+
 WAITING, RUNNING, SKIPPED, CUT = "waiting", "running", "skipped", "cut"
 REPORTED = ("val_loss", "val_bpb", "best_val_loss", "parameters", "seconds", "steps")
 
@@ -112,9 +114,12 @@ def best_bits(summary: Mapping[str, Any]) -> float | None:
 
 
 def at_step(run: Run, step: int) -> dict[str, Any] | None:
-    """The record of the evaluation at a step; None where there was none."""
-    found = (r for r in read_metrics(run.metrics) if r.get("step") == step and r.get("val_bpb") is not None)
-    return next(found, None)
+    """The record of the evaluation at a step; None where there was none, or the file is damaged: the run mends it."""
+    try:
+        records = read_metrics(run.metrics)
+    except CheckpointError:
+        return None
+    return next((r for r in records if r.get("step") == step and r.get("val_bpb") is not None), None)
 
 
 def reconcile(sweep: Sweep, retry: bool = False) -> None:

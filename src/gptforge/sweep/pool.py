@@ -125,7 +125,7 @@ class Pool:
 
     def _pass_on(self, number: int) -> None:
         for job in self._jobs:
-            job.process.send_signal(number)
+            job.process.send_signal(number if os.name != "nt" else signal.SIGTERM)
 
 
 class _Queue:
@@ -166,7 +166,8 @@ def command(sweep: Sweep, task: Task) -> list[str]:
         words += [f"config={sweep.frozen(task.point)}", f"hydra.run.dir={run.path}"]
     if task.until is not None:
         newest = max(run.steps(), default=0)
-        words.append(f"train.stop_after={task.until - newest}")
+        # At least one: a run that was stopped in its evaluation at that step makes it up before it trains on
+        words.append(f"train.stop_after={max(1, task.until - newest)}")
     return words
 
 

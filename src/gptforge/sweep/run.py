@@ -6,6 +6,7 @@ Knows neither Hydra, which finds the points, nor torch, which their processes us
 import contextlib
 import copy
 import itertools
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -29,7 +30,7 @@ from gptforge.sweep.board import Board
 from gptforge.sweep.elsewhere import Elsewhere, Launch
 from gptforge.sweep.points import CUT, SKIPPED, WAITING, Point, Sweep, read, reconcile
 from gptforge.sweep.pool import Pool, Task
-from gptforge.sweep.table import importance, table
+from gptforge.sweep.table import importance, rows, table
 
 ATTEMPTS = 3  # to bring a point to a rung, if its newest checkpoint turns out to be damaged
 
@@ -72,7 +73,7 @@ def begin(path: Path, cfg: SweepConfig, frozen: list[Frozen], launch: Launch) ->
     for one in frozen:
         _freeze(sweep, one)
     sweep.write()
-    _train(sweep, launch)
+    _train(sweep, launch, closed=cfg.fail_fast and any(p.status == FAILED for p in sweep.points))
 
 
 def search(path: Path, cfg: SweepConfig, words: list[str], source: Source) -> None:
@@ -92,7 +93,9 @@ def _asked(sweep: Sweep, source: Source, pool: Pool) -> Iterator[Task]:
     """What a source names, while more is wanted."""
     while len(sweep.points) < sweep.cfg.trials and not pool.stopping():
         one = source.ask(len(sweep.points))
-        if one is None:
+        if one is None:  # there are no more than these
+            sweep.cfg.trials = len(sweep.points)
+            sweep.write()
             return
         sweep.points.append(one.point)
         _freeze(sweep, one)
@@ -153,12 +156,13 @@ def with_threads(saved: Mapping[str, Any], n_jobs: int) -> Mapping[str, Any]:
     return changed
 
 
-def _train(sweep: Sweep, launch: Launch) -> None:
-    """Runs what has not been run, rung by rung if it is halved."""
+def _train(sweep: Sweep, launch: Launch, closed: bool = False) -> None:
+    """Runs what has not been run, rung by rung if it is halved. `closed`: a failure has kept all from beginning."""
     with _elsewhere(sweep, launch) if sweep.cfg.launcher != OWN_LAUNCHER else _pool(sweep) as pool:
+        pool.closed = closed
         alive = [p for p in sweep.points if sweep.frozen(p).exists()]
         for power in range(sweep.cfg.rungs if sweep.cfg.halving else 0, 0, -1):
-            alive = _rung(sweep, pool, alive, float(sweep.cfg.halving or 1) ** -power)
+            alive = _rung(sweep, pool, alive, power)
         pool.run(Task(p) for p in alive if p.status not in (DONE, FAILED, CUT))
 
 
@@ -170,7 +174,6 @@ def _pool(sweep: Sweep) -> Iterator[Pool]:
     board = make_board(sweep)
     with StopSignals() as signals, signals.polled():
         pool = Pool(sweep, environments, board, signals)
-        pool.closed = sweep.cfg.fail_fast and any(p.status == FAILED for p in sweep.points)
         try:
             yield pool
         finally:
@@ -195,13 +198,14 @@ def _close(sweep: Sweep, board: Board) -> None:
     sweep.write()
 
 
-def _rung(sweep: Sweep, pool: Pool | Elsewhere, alive: list[Point], share: float) -> list[Point]:
-    """Brings all points to a share of their length; those that go on. None, if it was stopped on the way.
+def _rung(sweep: Sweep, pool: Pool | Elsewhere, alive: list[Point], power: int) -> list[Point]:
+    """Brings all points to a rung; those that go on. None, if it was stopped on the way.
 
     Of a sweep that goes on, points that were cut or have failed since are judged once more by what they had reached:
     the choice is the one that was made before.
     """
-    steps = {p.number: halving.rung(read_json(sweep.frozen(p), "the frozen config"), share) for p in alive}
+    eta = sweep.cfg.halving or 1
+    steps = {p.number: halving.rung(read_json(sweep.frozen(p), "the frozen config"), eta, power) for p in alive}
     for _ in range(ATTEMPTS):
         going = [p for p in alive if p.status not in (FAILED, CUT)]
         behind = [p for p in going if halving.bits_at(sweep, p, steps[p.number]) is None]
@@ -214,7 +218,8 @@ def _rung(sweep: Sweep, pool: Pool | Elsewhere, alive: list[Point], share: float
             point.status, point.exit_code = FAILED, EXIT_BUG
             point.error = f"it did not come to step {steps[point.number]}"
     known = {number: b for number, b in bits.items() if b is not None}
-    chosen = halving.best(known, sweep.cfg.halving or 1) if known else set[int]()
+    together = [[p.number for p in row.points if p in alive] for row in rows(sweep)]
+    chosen = halving.best(together, known, eta)
     for point in alive:
         if point.status not in (FAILED, DONE) and point.number not in chosen:
             point.status = CUT
@@ -251,13 +256,14 @@ def finish(sweep: Sweep, keep: Keep) -> int:
     cut = sum(p.status == CUT for p in sweep.points)
     also = f", {cut} cut on the way" if cut else ""
     say(f"sweep in {sweep.path}: {done} of {len(sweep.points)} points done{also}")
+    place = shlex.quote(str(sweep.path))
     left = any(p.status in (STOPPED, SKIPPED) for p in sweep.points) or len(sweep.points) < sweep.size
     if left:
-        say(f"next:   gptforge train -m resume={sweep.path}")
+        say(f"next:   gptforge train -m resume={place}")
     elif written := keep(sweep):
-        say(f"next:   gptforge train --config-dir {sweep.path} experiment={written.stem}")
+        say(f"next:   gptforge train --config-dir {place} experiment={written.stem}")
     if failed:
         if not left and any(sweep.frozen(p).exists() for p in failed):
-            say(f"        gptforge train -m resume={sweep.path} retry=true   runs the failed ones again")
+            say(f"        gptforge train -m resume={place} retry=true   runs the failed ones again")
         return max(failed[0].exit_code or 0, 0) or EXIT_BUG  # below 0: ended by a signal
     return EXIT_STOPPED if left else EXIT_DONE

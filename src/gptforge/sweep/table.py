@@ -17,14 +17,15 @@ BINS = 4  # into which the values of a key are put when there are more
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Points that differ in their seed alone, mostly one. `bits` are those of the ones that have a result."""
+    """Points that differ in their seed alone, mostly one. `bits` are of those that are done; if none is, of all."""
 
     overrides: list[str]
     points: list[Point]
 
     @property
     def bits(self) -> list[float]:
-        return [p.bits for p in self.points if p.bits is not None]
+        done = [p for p in self.points if p.status == DONE] or self.points
+        return [p.bits for p in done if p.bits is not None]
 
     @property
     def finished(self) -> bool:

@@ -48,11 +48,12 @@ class ProcessLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs the points. Failures are recorded in the sweep, never raised, so the others run on."""
         from gptforge.launchers import launch
+        from gptforge.runs import HYDRAS
         from gptforge.sweep.run import begin
 
         frozen = [self.frozen(initial_job_idx + i, list(overrides)) for i, overrides in enumerate(job_overrides)]
         directory = Path(self.config.hydra.sweep.dir)
-        (directory / "multirun.yaml").unlink(missing_ok=True)  # Hydra's notes; sweep.json and points/ say it all
+        (directory / HYDRAS).unlink(missing_ok=True)  # sweep.json and points/ say it all
         begin(directory, self.settings(), frozen, launch)
         returns = []
         for one in frozen:

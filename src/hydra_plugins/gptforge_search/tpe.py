@@ -72,6 +72,7 @@ class Study:
     def __init__(self, path: Path, overrides: Sequence[Override], seed: int, launcher: ProcessLauncher) -> None:
         import optuna
         from optuna.trial import TrialState
+        from sqlalchemy.engine import URL
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._fixed = [found[0] for o in overrides if (found := values(o)) is not None and len(found) == 1]
@@ -79,7 +80,10 @@ class Study:
         self.keys = list(self._distributions)
         self._launcher = launcher
         self._study = optuna.create_study(
-            storage=f"sqlite:///{path}", study_name="gptforge", load_if_exists=True, direction="minimize"
+            storage=URL.create("sqlite", database=str(path)).render_as_string(),
+            study_name="gptforge",
+            load_if_exists=True,
+            direction="minimize",
         )
         for trial in self._trials():  # those that a kill has kept from becoming points
             if POINT not in trial.user_attrs and not trial.state.is_finished():
@@ -109,13 +113,19 @@ class Study:
         return None
 
     def tell(self, point: Any) -> None:
-        """The result of a point, once."""
-        from optuna.trial import TrialState
+        """The result of a point, once; and that of one which had failed and was tried again."""
+        from optuna.trial import TrialState, create_trial
 
-        trial = next((t for t in self._trials() if t.user_attrs.get(POINT) == point.number), None)
-        if trial is None or trial.state.is_finished():
+        found = [t for t in self._trials() if t.user_attrs.get(POINT) == point.number]
+        if not found or found[-1].state == TrialState.COMPLETE:
             return
-        if point.status == "done" and point.bits is not None:
+        trial = found[-1]
+        good = point.status == "done" and point.bits is not None
+        if trial.state.is_finished():
+            if good:  # a trial that is told is as it is, so there is another one with what it chose
+                kept = {"params": trial.params, "distributions": trial.distributions, "user_attrs": trial.user_attrs}
+                self._study.add_trial(create_trial(value=point.bits, **kept))
+        elif good:
             self._study.tell(trial.number, point.bits)
         elif point.status in ("done", "failed"):
             self._study.tell(trial.number, state=TrialState.FAIL)
