@@ -1,5 +1,6 @@
 """What runs say of themselves, whatever state they are in; and `gptforge runs`, which shows it."""
 
+import io
 import json
 import os
 import subprocess
@@ -14,6 +15,8 @@ from gptforge import history
 from gptforge.config.saved import as_saved
 from gptforge.history import entries
 from gptforge.jsonfile import write_json
+from gptforge.logs.screen import Screen
+from gptforge.report.listing import SPARED, table
 from gptforge.runs import Call, Run
 
 SUMMARY = {"steps": 12, "val_loss": 2.5, "best_val_loss": 2.4, "val_bpb": 3.6, "parameters": 7000, "seconds": 1.5}
@@ -75,6 +78,11 @@ def test_the_newest_record_is_the_last_whole_line():
         '{"step": 3, "val_loss": 2.0, "val_bpb": 3.0}\n{"step": 4, "seconds": 9.0}\n{"step": 5, "sec'
     )
     assert (told("a").step, told("a").val_loss, told("a").seconds) == (4, 2.0, 9.0)
+    later = ['{"step": %d, "train_loss": 2.0, "seconds": 9.0}\n' % step for step in range(5, 2000)]  # noqa: UP031
+    run.metrics.write_text(
+        run.metrics.read_text().rpartition("\n")[0] + '\n{"step": 4, "val_loss": 2.5}\n' + "".join(later)
+    )
+    assert (told("a").step, told("a").val_loss, told("a").best_val_loss) == (1999, 2.5, 2.0)
 
 
 @pytest.mark.parametrize("file", ["config.json", "summary.json"])
@@ -194,3 +202,23 @@ def test_what_cannot_be_is_told(capsys, word, says):
     made("a")
     assert small.gptforge("runs", word) in (2, 3)
     assert says in capsys.readouterr().err
+
+
+def test_a_narrow_terminal_is_spared_what_says_least(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    made("2026-01-01_00-00-00_a-long-name")
+    (entry,) = entries(Path("runs"))
+    spared = []
+    for columns in (200, 95, 85, 70, 60, 10):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        lines = table(Screen(Terminal()), [entry])
+        without = [name for name in SPARED if name not in lines[0]]
+        assert without == list(SPARED[: len(without)]) and len(without) >= len(spared)
+        assert all(len(line) <= columns for line in lines) or without == list(SPARED)
+        spared = without
+    assert spared == list(SPARED)
+    monkeypatch.setenv("COLUMNS", "10")
+    assert "began" in table(Screen(io.StringIO()), [entry])[0]  # a pipe gets all

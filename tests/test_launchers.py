@@ -65,7 +65,10 @@ def test_points_are_the_same_whoever_starts_them(here):
     ("cfg", "what"),
     [
         (SweepConfig(launcher="joblip"), "launcher=joblib"),
-        (SweepConfig(launcher="joblib", launcher_options=["hydra.launcher.jobs=3"]), "hydra.launcher.jobs"),
+        (
+            SweepConfig(launcher="joblib", launcher_options=["hydra.launcher.n_job=3"]),
+            r"no hydra.launcher.n_job\n.*n_jobs=…",
+        ),
         (SweepConfig(launcher="submitit_local", launcher_options=["hydra.launcher.timeout_min=x"]), "timeout_min"),
     ],
 )
@@ -98,8 +101,11 @@ def test_what_cannot_be_together_is_refused_and_leaves_nothing(here, words, said
 
 
 def made(n):
-    Path("sweep").mkdir()
-    return Sweep(Path("sweep"), SweepConfig(launcher="other"), [Point(i, [f"seed={i}"]) for i in range(n)])
+    swept = Sweep(Path("sweep"), SweepConfig(launcher="other"), [Point(i, [f"seed={i}"]) for i in range(n)])
+    Path("sweep/points").mkdir(parents=True)
+    for point in swept.points:
+        swept.frozen(point).write_text("{}")
+    return swept
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are of another kind there")

@@ -134,7 +134,12 @@ def test_finding_a_sweep():
         assert find_sweep(name) == path
     with pytest.raises(CheckpointError, match=r"is a sweep[\s\S]*gptforge train -m resume=runs/sweep_a"):
         Run.find("sweep_a")
+    with pytest.raises(CheckpointError, match="resume=sweep_a"):
+        find_sweep("sweep_b")
+    (Path("runs") / "latest").unlink()  # no point of it has begun
+    assert find_sweep("latest") == path
     alone = new(directory=Path("alone"))
+    assert find_sweep("latest") == path
     with pytest.raises(CheckpointError, match=r"is no sweep[\s\S]*gptforge train resume=alone"):
         find_sweep(str(alone.path))
 

@@ -111,6 +111,15 @@ def test_a_missing_or_damaged_part_is_said(one, file, content):
         assert file in text.partition("missing\n")[2]
 
 
+def test_a_run_is_not_to_be_removed_while_a_checkpoint_is_left(one, capsys):
+    one.summary.write_text("")
+    told = said(capsys, "one")
+    assert "gptforge train resume=one" in told and "runs rm" not in told
+    one.config.unlink()
+    told = said(capsys, "one")
+    assert "sample ckpt=runs/one/checkpoints/step-" in told and "resume=" not in told and "runs rm" not in told
+
+
 def test_half_deleted_runs_are_shown(one, capsys):
     shutil.rmtree(one.checkpoints)
     assert "gptforge train config=runs/one/config.json" in said(capsys, "one")

@@ -396,6 +396,9 @@ def test_the_best_point_is_an_option_that_gives_its_config_again(here, words):
     line = parse(["experiment=best"], Grammar("train", SCHEMAS["train"], options("train", dirs)))
     again = compose("train", line, dirs)
     assert as_saved(again.config, {})["config"] == saved["config"]
+    saved["config"]["runtime"]["threads"] = 3
+    assert "threads" not in best.option(saved).get("runtime", {})  # a share of this machine
+    assert best.option(saved, ["runtime.threads"])["runtime"]["threads"] == 3
 
 
 def test_threads_are_shared_unless_asked_for(monkeypatch):
@@ -442,3 +445,4 @@ def test_the_states_of_runs_are_found_after_a_kill(here):
     points[4].status = "failed"
     reconcile(sweep, retry=True)
     assert points[4].status == "failed"  # its config cannot be
+    assert (points[3].status, points[3].exit_code) == ("failed", 4) and "3.json" in points[3].error  # it is lost

@@ -116,6 +116,9 @@ def test_a_run_that_lost_its_config_one_of_a_sweep_and_a_sweep_can_go(capsys):
     assert ended("rm", "a", "sweep_x/0", "--yes") == 0
     assert names() == ["b", "sweep_x/1"]
     Path("runs/sweep_x/1/notes.txt").write_text("mine")
+    for checkpoint in Path("runs/sweep_x/1/checkpoints").iterdir():
+        if checkpoint.is_dir():
+            (checkpoint / "config.json").write_text("{}")
     Run(Path("runs/sweep_x/1")).point_latest()
     with Run(Path("runs/sweep_x/1")).locked():
         assert ended("rm", "sweep_x", "--yes") == 7 and "sweep_x/1 is in use" in capsys.readouterr().err
@@ -124,7 +127,7 @@ def test_a_run_that_lost_its_config_one_of_a_sweep_and_a_sweep_can_go(capsys):
     capsys.readouterr()
     assert ended("rm", "sweep_x", "runs/sweep_x/1", "--yes", "--json") == 0 and names() == ["b"]
     told = capsys.readouterr()
-    assert "a sweep of 1 runs, with 1/notes.txt that gptforge did not make" in told.err
+    assert "a sweep of 1 run, with 1/notes.txt that gptforge did not make" in told.err
     assert [one["name"] for one in json.loads(told.out)["removed"]] == ["sweep_x"]
     assert Run.find("latest").path.name == "b" and not list(Path("runs").glob(".*removed*"))
 

@@ -4,6 +4,7 @@ Knows conf/ and the frozen configs of a sweep, not how they were trained.
 """
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def write(sweep: Sweep) -> Path | None:
     if row is None:
         return None
     saved = read_json(sweep.frozen(row.points[0]), "the frozen config")
+    kept = {override.partition("=")[0] for override in row.points[0].overrides}
     repeats = f", the mean of {len(row.bits)} seeds" if len(row.bits) > 1 else ""
     head = [
         "# @package _global_",
@@ -40,18 +42,21 @@ def write(sweep: Sweep) -> Path | None:
     ]
     path = sweep.path / BEST
     make_directories(path.parent)
-    write_text(path, "\n".join(head) + "\n" + yaml.safe_dump(option(saved), sort_keys=False, allow_unicode=True))
+    write_text(path, "\n".join(head) + "\n" + yaml.safe_dump(option(saved, kept), sort_keys=False, allow_unicode=True))
     return path
 
 
-def option(saved: dict[str, Any]) -> dict[str, Any]:
-    """A frozen config as what an option's file holds; an option of the user's own is written out."""
+def option(saved: dict[str, Any], typed: Collection[str] = ()) -> dict[str, Any]:
+    """A frozen config as what an option's file holds; an option of the user's own is written out.
+
+    Of the keys that are of one machine, those stay that were `typed`.
+    """
     chosen = {group: name for group, name in saved["choices"].items() if _is_plain(group, name)}
     known = {group: name for group, name in default_options("train").items() if group != "experiment"}
     base = flatten(with_options(TrainConfig, known | chosen))
     tree: dict[str, Any] = {"defaults": [{f"override /{g}": name} for g, name in chosen.items() if name != known[g]]}
     for key, value in flatten(saved["config"]).items():
-        if value != base[key] and key not in NOT_OF_IT:
+        if value != base[key] and (key not in NOT_OF_IT or key in typed):
             *sections, leaf = key.split(".")
             place = tree
             for section in sections:

@@ -24,6 +24,7 @@ from gptforge.option_files import conf_dir, read_yaml
 from gptforge.runs import Call, Run
 
 HYDRA_VERSION_BASE = "1.3"
+RANGE = re.compile(r"\b(interval|range|choice|tag|log)\(")  # what may stand for several values
 UNSET_DIR = "."  # hydra.run.dir in conf/: gptforge names the run itself
 
 
@@ -181,8 +182,7 @@ def explained(error: Exception, command: str, overrides: list[str]) -> Exception
         return error
     for override in overrides:
         if not readable(override):
-            key, _, value = override.partition("=")
-            return ConfigError(f"{override} cannot be read", fix=f"put it in quotes: {key}='\"{value}\"'")
+            return ConfigError(f"{override} cannot be read", fix=_readable(*override.partition("=")[::2]))
         if is_sweep(override):
             return several_values(override, command)
     said = f"{error}\n{error.__cause__ or ''}"
@@ -190,6 +190,14 @@ def explained(error: Exception, command: str, overrides: list[str]) -> Exception
     where = next((line.removeprefix("full_key: ") for line in lines if line.startswith("full_key: ")), "")
     what = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
     return ConfigError(what[:300], where=where)
+
+
+def _readable(key: str, value: str) -> str:
+    """How a value could be written that Hydra's grammar does not take."""
+    if RANGE.search(value):
+        opened = value.count("(") - value.count(")")
+        return f"{key}={value}{')' * opened}" if opened > 0 else f"{key}=tag(log,interval(1e-4,1e-2))"
+    return f"put it in quotes: {key}='\"{value}\"'"
 
 
 def check_readable(command: str, overrides: list[str]) -> None:
@@ -203,10 +211,11 @@ def check_readable(command: str, overrides: list[str]) -> None:
 
 
 def check_ranges(overrides: list[str]) -> None:
-    """Raises ConfigError for an interval(a, b) out of which no number can be drawn."""
+    """Raises ConfigError for an interval(a, b) out of which no number can be drawn, or none of the key's type."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import IntervalSweep
 
+    whole = {leaf.name for leaf in leaves(SCHEMAS["train"]) if leaf.type in (int, int | None)}
     for override in OverridesParser.create().parse_overrides(overrides):
         sweep = override.value()
         if isinstance(sweep, IntervalSweep):
@@ -215,6 +224,9 @@ def check_ranges(overrides: list[str]) -> None:
                 what = f"{override.input_line}: there is nothing between {shown(low)} and {shown(high)}"
                 what += " on a logarithmic scale" if low < high else ""
                 raise ConfigError(what, fix=f"{override.key_or_group}=tag(log,interval(1e-4,1e-2))")
+            if override.key_or_group in whole and not isinstance(low, int):
+                what = f"{override.input_line}: {override.key_or_group} takes whole numbers"
+                raise ConfigError(what, fix=f"{override.key_or_group}=int(interval({low:g},{high:g}))")
 
 
 def sweep_keys(line: Line) -> dict[str, Any]:

@@ -31,7 +31,7 @@ RUNNING, DONE, STOPPED, FAILED, DEAD, BROKEN = "running", "done", "stopped", "fa
 STATUSES = (RUNNING, DONE, STOPPED, FAILED, DEAD, BROKEN)
 _HOLDER = re.compile(r"process (\d+) on (\S+) since")
 _TIME = "%Y-%m-%d_%H-%M-%S"  # with which the names of runs begin
-_TAIL = 4096  # bytes at the end of metrics.jsonl in which the newest record stands
+_TAIL = 1 << 20  # bytes at the end of metrics.jsonl that are read of a run without a final summary
 
 
 @dataclass(slots=True)
@@ -178,14 +178,14 @@ def _lives(pid: int) -> bool:
 
 def _take_newest(entry: Entry, run: Run) -> None:
     """Where a run that has no final summary stands, by the end of its metrics; a torn line is no record."""
-    for record in reversed(newest_records(run)):
+    for record in newest_records(run):
         if entry.step is None or entry.step < (_number(record.get("step"), int) or 0):
             entry.step = _number(record.get("step"), int)
             entry.seconds = _number(record.get("seconds"), float)
-        if "val_loss" in record:
-            entry.val_loss = _number(record["val_loss"], float)
+        if (loss := _number(record.get("val_loss"), float)) is not None:
+            entry.val_loss = loss
+            entry.best_val_loss = loss if entry.best_val_loss is None else min(loss, entry.best_val_loss)
             entry.val_bpb = _number(record.get("val_bpb"), float)
-            break
     with contextlib.suppress(CheckpointError, AttributeError):
         steps = read_json(run.decisions, "the decisions").get("steps", {}).get("value")
         entry.steps = _number(steps, int)

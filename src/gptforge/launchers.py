@@ -6,9 +6,11 @@ it runs, it starts the process that gptforge's own launcher would have started h
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slur
 
 def check(cfg: SweepConfig) -> None:
     """Raises ConfigError where Hydra does not know the launcher of a sweep or what is set of it."""
+    if cfg.launcher == "submitit_slurm" and shutil.which("srun") is None:
+        raise ConfigError("there is no SLURM on this machine", where="srun", fix="launcher=submitit_local, n_jobs=2")
     if cfg.launcher != OWN_LAUNCHER:
         with _composed(cfg, Path()):
             pass
@@ -99,13 +103,25 @@ def _composed(cfg: SweepConfig, path: Path) -> Iterator[Any]:
             known = found.config_loader.get_group_options(GROUP)
             if cfg.launcher not in known:
                 raise _unknown(cfg.launcher, known)
+            compose = partial(found.compose_config, None, run_mode=RunMode.MULTIRUN, with_log_configuration=False)
             try:
-                config = found.compose_config(None, words, run_mode=RunMode.MULTIRUN, with_log_configuration=False)
+                config = compose(words)
             except Exception as e:
-                raise explained(e, "train", cfg.launcher_options) from e
+                keys = [f"hydra.launcher.{key}" for key in compose(words[:1]).hydra.launcher]
+                raise _explained(e, cfg, keys) from e
             yield config
     finally:
         GlobalHydra.instance().hydra = around
+
+
+def _explained(error: Exception, cfg: SweepConfig, keys: list[str]) -> Exception:
+    """Why the settings of a launcher cannot be, with the key that was probably meant."""
+    told = explained(error, "train", cfg.launcher_options)
+    unknown = [name for option in cfg.launcher_options if (name := option.partition("=")[0]) not in keys]
+    if isinstance(told, ConfigError) and unknown:
+        near = nearest(unknown[0], keys, 1)
+        return ConfigError(f"launcher={cfg.launcher} has no {unknown[0]}", fix=f"{near[0]}=…" if near else "")
+    return told
 
 
 def _unknown(name: str, known: Sequence[str]) -> Exception:

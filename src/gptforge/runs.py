@@ -251,11 +251,23 @@ def new_sweep_directory(given: str | None = None) -> Iterator[Path]:
 
 
 def find_sweep(text: str) -> Path:
-    """The directory of the sweep that a name or a path stands for; `latest` is that of the newest run."""
-    path = _resolve(text)
+    """The directory of the sweep that a name or a path stands for.
+
+    `latest` is that of the newest run, or else the one below runs/ that was written last.
+    """
+    sweeps = sorted((p for p in RUNS.glob(f"*/{SWEEP}") if p.is_file()), key=lambda p: p.stat().st_mtime)
+    try:
+        path = _resolve(text)
+    except CheckpointError as e:
+        if text != "latest" or not sweeps:
+            near = difflib.get_close_matches(Path(text).name, [p.parent.name for p in sweeps], 1, 0.6)
+            raise CheckpointError(e.what, where=e.where, fix=f"resume={near[0]}" if near else e.fixes) from None
+        return sweeps[-1].parent
     for candidate in (path, path.parent):
         if (candidate / SWEEP).is_file():
             return candidate
+    if text == "latest" and sweeps:
+        return sweeps[-1].parent
     fixes = [f"gptforge train resume={text}, without -m"] if (path / CLAIM).is_file() else []
     raise CheckpointError(f"{path} is no sweep", fix=fixes or "the folder that `sweep in …` named")
 
@@ -334,9 +346,13 @@ def _resolve(text: str) -> Path:
 
 
 def _nearby(text: str) -> list[str]:
-    runs = sorted((p.parent.name for p in RUNS.glob(f"*/{CLAIM}")), reverse=True)
-    near = difflib.get_close_matches(Path(text).name, runs, 1, 0.6) or runs[:1]
-    return [f"{near[0]} (a run that is there)"] if near else ["gptforge train model=small data=shakespeare makes a run"]
+    places = [path.parent for claim in (f"*/{CLAIM}", f"*/[0-9]*/{CLAIM}") for path in RUNS.glob(claim)]
+    runs = sorted((path.relative_to(RUNS).as_posix() for path in places), reverse=True)
+    name = text.removeprefix(f"{RUNS}/")
+    near = difflib.get_close_matches(name, runs, 1, 0.6) or difflib.get_close_matches(Path(name).name, runs, 1, 0.6)
+    if not near:
+        return ["gptforge runs lists them" if runs else "gptforge train model=small data=shakespeare makes a run"]
+    return [f"{near[0]} (a run that is there)"]
 
 
 def _containing_run(path: Path) -> Path:

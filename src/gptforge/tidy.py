@@ -59,9 +59,9 @@ def named(text: str) -> Run:
     return Run(path)
 
 
-def points_of(run: Run) -> int:
-    """How many runs a sweep has; 0 of a run."""
-    return len(_points_in(run.path)) if (run.path / SWEEP).is_file() else 0
+def points_of(run: Run) -> int | None:
+    """How many runs a sweep has; None of a run."""
+    return len(_points_in(run.path)) if (run.path / SWEEP).is_file() else None
 
 
 def _points_in(path: Path) -> list[str]:
@@ -71,18 +71,18 @@ def _points_in(path: Path) -> list[str]:
 
 
 def _runs_in(path: Path) -> Iterator[Path]:
-    """The runs below a run, which has config.json of its own in each checkpoint."""
+    """The runs below a folder; each has config.json of its own, as has each of its checkpoints."""
     for folder, folders, files in os.walk(path):
-        if folder == str(path):
+        if CLAIM in files or folder == str(path):
             folders[:] = [name for name in folders if name != "checkpoints"]
-        elif CLAIM in files:
+        if CLAIM in files and folder != str(path):
             yield Path(folder)
 
 
 def strangers(run: Run) -> list[str]:
     """What is in a run's folder that gptforge did not put there."""
     folders = [("", FILES)]
-    if points_of(run):
+    if points_of(run) is not None:
         folders = [("", FILES_OF_A_SWEEP), *((f"{name}/", FILES) for name in _points_in(run.path))]
     found: list[str] = []
     for folder, ours in folders:

@@ -37,7 +37,7 @@ def run(cfg: CompareConfig, call: Call) -> int:
     if cfg.svg:
         _write(Path(cfg.svg).expanduser(), draw_runs(lines, *texts).encode())
     if cfg.png:
-        curves = [png.Curve(f"{x.letter}  {x.name}", x.points, overlay.colour(x.group)) for x in lines]
+        curves = [png.Curve(f"{x.letter}  {x.name}", x.points, overlay.colour(x.group), mark=x.letter) for x in lines]
         _write(Path(cfg.png).expanduser(), png.draw(curves, *texts))
     return 0
 

@@ -27,11 +27,11 @@ def run(cfg: RunsRmConfig, call: Call) -> int:
         other = tidy.strangers(one)
         also = f", with {', '.join(other[:5])}{' …' if len(other) > 5 else ''} that gptforge did not make"
         count = tidy.points_of(one)
-        counts.append(count or 1)
-        swept = f", a sweep of {count} runs" if count else ""
+        counts.append(1 if count is None else count)
+        swept = "" if count is None else f", a sweep of {count} run{'' if count == 1 else 's'}"
         told = f"{names[str(one.path)]}  {shown_bytes(sizes[str(one.path)])}{swept}{also if other else ''}"
         screen.line(visible(told))
-    several = f"{sum(counts)} run{'s' if sum(counts) > 1 else ''}, {shown_bytes(sum(sizes.values()))}"
+    several = f"{sum(counts)} run{'' if sum(counts) == 1 else 's'}, {shown_bytes(sum(sizes.values()))}"
     if not agreed(f"remove {several}", cfg.yes):
         say("gptforge: nothing was removed")
         return 0

@@ -127,13 +127,18 @@ class Screen:
 
     @property
     def width(self) -> int:
-        """COLUMNS or the terminal's width where known, at most MAX_WIDTH."""
+        """Of a text that is to be read: that of the screen, at most MAX_WIDTH."""
+        return max(20, min(MAX_WIDTH, self.columns))
+
+    @property
+    def columns(self) -> int:
+        """COLUMNS or the terminal's width where known, else MAX_WIDTH."""
         columns = os.environ.get("COLUMNS", "")
         known = int(columns) if columns.isdecimal() else 0
         if not known and self.isatty():
             with contextlib.suppress(OSError, ValueError):
                 known = os.get_terminal_size(self.fileno()).columns
-        return max(20, min(MAX_WIDTH, known or MAX_WIDTH))
+        return known or MAX_WIDTH
 
     def can_draw(self) -> bool:
         """Whether lines can be drawn over: only on a real terminal, whatever FORCE_COLOR says."""

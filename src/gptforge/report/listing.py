@@ -17,6 +17,8 @@ from gptforge.runs import CLAIM
 
 SHOWN = ("run", "status", "step", "best val_loss", "bits/byte", "time", "model", "data", "began")
 
+SPARED = ("began", "model", "data", "time", "bits/byte")  # columns that a narrow terminal goes without, in this order
+
 
 def value(entry: Entry, name: str, root: Path) -> Any:
     """A column of a run, or a key of its config; None for what is not known."""
@@ -61,11 +63,8 @@ def ordered(found: list[Entry], by: str, root: Path, descending: bool) -> list[E
 
 def show(screen: Screen, found: list[Entry], matching: int, n: int, cfg: RunsConfig) -> None:
     """The table, and how many more there are."""
-    rows = [SHOWN, *(cells(one) for one in found)]
-    widths = [max(len(screen.clean(row[i])) for row in rows) for i in range(len(SHOWN))]
-    for row in rows:
-        line = "  ".join(screen.clean(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
-        screen.line(line.rstrip())
+    for line in table(screen, found):
+        screen.line(line)
     for one in found:
         if one.note:
             screen.line(f"{screen.clean(one.name)} {one.status}: {screen.clean(one.note.splitlines()[0])}")
@@ -75,6 +74,18 @@ def show(screen: Screen, found: list[Entry], matching: int, n: int, cfg: RunsCon
         screen.line(f"there is no run in {cfg.path}: gptforge train makes one")
     elif not matching:
         screen.line(f"none of the {n:,} runs in {cfg.path} is so: filter={cfg.filter}")
+
+
+def table(screen: Screen, found: Sequence[Entry]) -> list[str]:
+    """The runs as aligned lines; on a narrow terminal without the columns that say least."""
+    rows = [tuple(map(screen.clean, row)) for row in (SHOWN, *map(cells, found))]
+    widths = {name: max(len(row[i]) for row in rows) for i, name in enumerate(SHOWN)}
+    for name in SPARED if screen.isatty() else ():
+        if sum(widths.values()) + 2 * (len(widths) - 1) <= screen.columns:
+            break
+        del widths[name]
+    shown = [[(row[SHOWN.index(name)], width) for name, width in widths.items()] for row in rows]
+    return ["  ".join(cell.ljust(width) for cell, width in row).rstrip() for row in shown]
 
 
 def cells(one: Entry) -> tuple[str, ...]:

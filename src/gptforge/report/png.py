@@ -20,13 +20,17 @@ MOST_NAMES = 12  # of a legend
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A row of points, ascending in x. `name`, if any, is in the legend; a `faint` one is background."""
+    """A row of points, ascending in x.
+
+    `name`, if any, is in the legend; a `faint` one is background; `mark` is written at its end.
+    """
 
     name: str
     points: Sequence[Point]
     colour: str
     faint: bool = False
     dots: bool = False
+    mark: str = ""
 
 
 def check(path: str | None) -> None:
@@ -34,7 +38,8 @@ def check(path: str | None) -> None:
     if path is None:
         return
     if Path(path).suffix.lower() != ".png":
-        raise UsageError(f"{path} is no name of a PNG file", where="png", fix=f"png={Path(path).with_suffix('.png')}")
+        better = Path(path).with_suffix(".png") if Path(path).name else "curves.png"
+        raise UsageError(f"{path!r} is no name of a PNG file", where="png", fix=f"png={better}")
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -47,7 +52,7 @@ def draw(curves: Sequence[Curve], title: str, x_name: str, y_name: str) -> bytes
 
     figure = Figure(INCHES, DOTS, layout="constrained", facecolor=LIGHT["back"])
     axes = figure.add_subplot(facecolor=LIGHT["back"])
-    axes.set_title(_safe(title), loc="left", color=LIGHT["ink"], fontweight="semibold")
+    axes.set_title(_safe(title), loc="left", color=LIGHT["ink"], fontweight="bold")
     axes.set_xlabel(x_name, color=LIGHT["text"])
     axes.set_ylabel(y_name, color=LIGHT["text"])
     axes.grid(color=LIGHT["grid"], linewidth=0.8)
@@ -62,6 +67,7 @@ def draw(curves: Sequence[Curve], title: str, x_name: str, y_name: str) -> bytes
         line.set(linewidth=1.0 if curve.faint else 1.8, alpha=0.35 if curve.faint else None)
         if curve.dots or len(curve.points) == 1:
             line.set(marker="o", markersize=4)
+        axes.annotate(curve.mark, curve.points[-1], (6, 0), textcoords="offset points", color=curve.colour, va="center")
     if held:
         marks = ticks(min(ends := reach(*(c.points for c in held))), max(ends), 6)
         axes.set_ylim(marks[0], marks[-1])  # the few values far above would leave the rest flat

@@ -132,6 +132,10 @@ def warnings(records: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -
 def _next(run: Run, entry: Entry, saved: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> list[str]:
     """What to type next."""
     name = shlex.quote(run.pointer_name)
+    if entry.status == BROKEN and saved:  # a start mends what it can; a checkpoint has its own config
+        newest = shlex.quote(str(run.checkpoint(saved[-1]["step"])))
+        mended = [f"gptforge train resume={name}"] if run.config.is_file() else []
+        return [*mended, f"gptforge sample ckpt={newest}"]
     if entry.status == BROKEN:
         return [f"gptforge runs rm {name}"]
     if entry.status == RUNNING:

@@ -144,3 +144,7 @@ def reconcile(sweep: Sweep, retry: bool = False) -> None:
         elif summary.get("status") == STOPPED:
             point.status = STOPPED
         take_results(point, run)
+        lost = not sweep.frozen(point).exists() and (sweep.cfg.halving or not run.config.exists())
+        if point.status not in (DONE, FAILED) and lost:
+            error = f"checkpoint error: its frozen config is missing\n  where: {sweep.frozen(point)}"
+            point.status, point.exit_code, point.error = FAILED, CheckpointError.exit_code, error

@@ -58,6 +58,7 @@ class Pool:
         self._free = list(range(len(environments)))
         self._jobs: list[Job] = []
         self._events: SimpleQueue[tuple[Job, str | int]] = SimpleQueue()
+        self._told = False  # of a signal
         self.closed = False
         self.on_ended: Callable[[Point], None] = lambda point: None
         signals.pass_on = self._pass_on
@@ -70,11 +71,19 @@ class Pool:
             while self._free and not self.stopping() and (task := waiting.take()):
                 self._begin(task)
             self._board.tick([job.point for job in self._jobs])
+            self._tell_of_stopping()
             self._listen()
 
     def stopping(self) -> bool:
         """Whether no further process may begin."""
         return self.closed or bool(self._signals.asked)
+
+    def _tell_of_stopping(self) -> None:
+        """Once after a signal: that the points do as they are told."""
+        if self._signals.asked and not self._told:
+            self._told = True
+            what = f"{len(self._jobs)} point{'' if len(self._jobs) == 1 else 's'} save what they have"
+            self._board.line(f"stopping ({self._signals.asked}): {what}; a second Ctrl-C ends them at once")
 
     def _begin(self, task: Task) -> None:
         point, place = task.point, self._free.pop(0)

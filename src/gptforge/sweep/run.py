@@ -160,7 +160,7 @@ def _train(sweep: Sweep, launch: Launch, closed: bool = False) -> None:
     """Runs what has not been run, rung by rung if it is halved. `closed`: a failure has kept all from beginning."""
     with _elsewhere(sweep, launch) if sweep.cfg.launcher != OWN_LAUNCHER else _pool(sweep) as pool:
         pool.closed = closed
-        alive = [p for p in sweep.points if sweep.frozen(p).exists()]
+        alive = [p for p in sweep.points if sweep.frozen(p).exists() or not sweep.cfg.halving]
         for power in range(sweep.cfg.rungs if sweep.cfg.halving else 0, 0, -1):
             alive = _rung(sweep, pool, alive, power)
         pool.run(Task(p) for p in alive if p.status not in (DONE, FAILED, CUT))
