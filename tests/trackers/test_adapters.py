@@ -218,6 +218,33 @@ def test_mlflow_writes_below_the_run_and_its_parameters_once(fake, monkeypatch):
     assert not any("params" in options for _, _, options in again[1:])
 
 
+class Late(FakeClient):
+    """One whose experiment another process makes after it has asked for it; or that cannot make one at all."""
+
+    made_by_another = True
+
+    def __init__(self, tracking_uri):
+        super().__init__(tracking_uri)
+        self.found = None
+
+    def get_experiment_by_name(self, name):
+        return self.found
+
+    def create_experiment(self, name):
+        self.found = SimpleNamespace(experiment_id="theirs") if self.made_by_another else None
+        raise RuntimeError("RESOURCE_ALREADY_EXISTS" if self.found else "no permission")
+
+
+def test_mlflow_takes_an_experiment_that_another_process_has_made_meanwhile(fake, monkeypatch):
+    kinds = {name: lambda *arguments: arguments for name in ("Metric", "Param", "RunTag")}
+    adapter = fake("mlflow", mlflow={}, mlflow__entities=kinds, mlflow__tracking={"MlflowClient": Late})
+    assert follow(adapter()) == "r1"
+    assert Late.made[-1].calls[1][:2] == ("create_run", ("theirs",))
+    monkeypatch.setattr(Late, "made_by_another", False)
+    with pytest.raises(RuntimeError, match="no permission"):
+        adapter().start(start())
+
+
 def test_trackio_finds_a_run_by_a_name_that_no_other_has_and_prints_nothing(fake, capsys):
     run, asked = FakeRun(), []
 
