@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import small
+from gptforge.errors import ResourceError
 from gptforge.runs import Run
 from gptforge.trackers import TrackedRun, courier
 from gptforge.trackers.delivery import events, safe
@@ -89,6 +90,17 @@ def test_tensorboard_shows_what_metrics_jsonl_says_also_after_the_run_went_back(
     live = scalars("run")
     assert small.gptforge("runs", "export", "run") == 0  # once more, in its place
     assert scalars("run") == live and len(list(Path("run/tensorboard").iterdir())) == 4
+
+
+def test_tensorboard_gets_the_steps_and_samples_of_a_start_without_it():
+    pytest.importorskip("tensorboard")
+    os.rmdir("run")
+    words = [*small.typed(small.config(), "run"), "tracker=tensorboard", "train.stop_after=3"]
+    assert small.gptforge(*words) == 75
+    assert small.gptforge("train", "resume=run", "tracker=[]", "train.stop_after=6") == 75
+    assert small.gptforge("train", "resume=run", "tracker=tensorboard") == 0
+    numbers, texts = scalars("run")
+    assert numbers == of_metrics("run") and list(texts) == [4, 8, 12]
 
 
 def test_what_tensorboard_was_told_is_there_when_the_process_is_killed():
@@ -351,7 +363,7 @@ def test_an_export_is_what_live_tracking_would_have_sent(over, monkeypatch):
     assert of(after.told, "back") == [0] and of(after.told, "finish") == [safe(small.summary("other"))]
     assert kept("other")["after"] == kept("other")["live"] == {"id": "id-other", "steps": {
         "training": 12, "evaluation": 12, "sample": 12,
-    }}  # fmt: skip
+    }, "state": "ended"}  # fmt: skip
 
 
 def test_what_cannot_be_exported_is_told(over, monkeypatch, capsys):
@@ -383,6 +395,19 @@ def test_what_cannot_be_exported_is_told(over, monkeypatch, capsys):
     assert code == 4 and "has no metrics yet" in err
     Path("run/metrics.jsonl").write_text("{]\n")
     assert told("run", "to=mlflow")[0] == 4 and not list(Path("run").glob(".tmp*"))
+
+
+def test_after_an_export_that_failed_half_way_the_run_goes_on_with_all_there_is(over, monkeypatch):
+    from recording import faulty, recording
+
+    lent = [recording(), faulty("log", RuntimeError("no network"))]
+    monkeypatch.setattr("gptforge.trackers.replay.load", lambda name, key: lent.pop(0))
+    export(over, "one")
+    before = kept("run")["one"]
+    assert before["state"] == "ended"
+    with pytest.raises(ResourceError):
+        export(over, "one")
+    assert kept("run")["one"] == before | {"state": "missed"}
 
 
 def test_a_run_whose_process_died_can_be_exported(over, monkeypatch):
