@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import small
+from gptforge.errors import ResourceError
 from gptforge.runs import Run
 from gptforge.trackers import TrackedRun, courier
 from gptforge.trackers.delivery import events, safe
@@ -89,6 +90,17 @@ def test_tensorboard_shows_what_metrics_jsonl_says_also_after_the_run_went_back(
     live = scalars("run")
     assert small.gptforge("runs", "export", "run") == 0  # once more, in its place
     assert scalars("run") == live and len(list(Path("run/tensorboard").iterdir())) == 4
+
+
+def test_tensorboard_gets_the_steps_and_samples_of_a_start_without_it():
+    pytest.importorskip("tensorboard")
+    os.rmdir("run")
+    words = [*small.typed(small.config(), "run"), "tracker=tensorboard", "train.stop_after=3"]
+    assert small.gptforge(*words) == 75
+    assert small.gptforge("train", "resume=run", "tracker=[]", "train.stop_after=6") == 75
+    assert small.gptforge("train", "resume=run", "tracker=tensorboard") == 0
+    numbers, texts = scalars("run")
+    assert numbers == of_metrics("run") and list(texts) == [4, 8, 12]
 
 
 def test_what_tensorboard_was_told_is_there_when_the_process_is_killed():
@@ -218,6 +230,33 @@ def test_mlflow_writes_below_the_run_and_its_parameters_once(fake, monkeypatch):
     assert not any("params" in options for _, _, options in again[1:])
 
 
+class Late(FakeClient):
+    """One whose experiment another process makes after it has asked for it; or that cannot make one at all."""
+
+    made_by_another = True
+
+    def __init__(self, tracking_uri):
+        super().__init__(tracking_uri)
+        self.found = None
+
+    def get_experiment_by_name(self, name):
+        return self.found
+
+    def create_experiment(self, name):
+        self.found = SimpleNamespace(experiment_id="theirs") if self.made_by_another else None
+        raise RuntimeError("RESOURCE_ALREADY_EXISTS" if self.found else "no permission")
+
+
+def test_mlflow_takes_an_experiment_that_another_process_has_made_meanwhile(fake, monkeypatch):
+    kinds = {name: lambda *arguments: arguments for name in ("Metric", "Param", "RunTag")}
+    adapter = fake("mlflow", mlflow={}, mlflow__entities=kinds, mlflow__tracking={"MlflowClient": Late})
+    assert follow(adapter()) == "r1"
+    assert Late.made[-1].calls[1][:2] == ("create_run", ("theirs",))
+    monkeypatch.setattr(Late, "made_by_another", False)
+    with pytest.raises(RuntimeError, match="no permission"):
+        adapter().start(start())
+
+
 def test_trackio_finds_a_run_by_a_name_that_no_other_has_and_prints_nothing(fake, capsys):
     run, asked = FakeRun(), []
 
@@ -324,7 +363,7 @@ def test_an_export_is_what_live_tracking_would_have_sent(over, monkeypatch):
     assert of(after.told, "back") == [0] and of(after.told, "finish") == [safe(small.summary("other"))]
     assert kept("other")["after"] == kept("other")["live"] == {"id": "id-other", "steps": {
         "training": 12, "evaluation": 12, "sample": 12,
-    }}  # fmt: skip
+    }, "state": "ended"}  # fmt: skip
 
 
 def test_what_cannot_be_exported_is_told(over, monkeypatch, capsys):
@@ -356,6 +395,19 @@ def test_what_cannot_be_exported_is_told(over, monkeypatch, capsys):
     assert code == 4 and "has no metrics yet" in err
     Path("run/metrics.jsonl").write_text("{]\n")
     assert told("run", "to=mlflow")[0] == 4 and not list(Path("run").glob(".tmp*"))
+
+
+def test_after_an_export_that_failed_half_way_the_run_goes_on_with_all_there_is(over, monkeypatch):
+    from recording import faulty, recording
+
+    lent = [recording(), faulty("log", RuntimeError("no network"))]
+    monkeypatch.setattr("gptforge.trackers.replay.load", lambda name, key: lent.pop(0))
+    export(over, "one")
+    before = kept("run")["one"]
+    assert before["state"] == "ended"
+    with pytest.raises(ResourceError):
+        export(over, "one")
+    assert kept("run")["one"] == before | {"state": "missed"}
 
 
 def test_a_run_whose_process_died_can_be_exported(over, monkeypatch):

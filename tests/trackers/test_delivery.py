@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from gptforge.errors import CheckpointError
 from gptforge.trackers import Tracker
-from gptforge.trackers.delivery import Delivery, Event, events, marks, record, safe, sample
-from gptforge.trackers.memory import keep, recall
+from gptforge.trackers.delivery import Delivery, Event, events, record, safe, sample
+from gptforge.trackers.memory import ENDED, Tracked, keep, recall
 
 
 class Shown(Tracker):
@@ -48,7 +48,7 @@ def test_each_step_is_shown_once_however_often_the_run_goes_back(legs, every):
             at = int(share * at)
             truth = [event for event in truth if event.step <= at]
             if restart:
-                delivery = Delivery(tracker, marks(told), at)
+                delivery = Delivery(tracker, delivery.sent, at)
             for event in passage(at + 1, at + steps, every, mark):
                 delivery.send(event)
                 truth.append(event)
@@ -122,11 +122,11 @@ def test_what_looks_like_a_secret_is_left_out():
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"a": 3}', '{"a": {"id": 3, "steps": "x"}}'])
 def test_what_is_known_of_a_tracked_run_may_be_damaged(tmp_path, damage):
-    keep(tmp_path, "a", "id-1", {"training": 7})
-    keep(tmp_path, "b", None, {})
-    assert recall(tmp_path, "a") == ("id-1", {"training": 7}) and recall(tmp_path, "b") == (None, {})
-    assert recall(tmp_path, "c") is None
+    known = Tracked("id-1", {"training": 7}, ENDED)
+    keep(tmp_path, "a", known)
+    keep(tmp_path, "b", Tracked())
+    assert recall(tmp_path, "a") == known and recall(tmp_path, "b") == Tracked() and recall(tmp_path, "c") is None
     (tmp_path / "trackers.json").write_text(damage)
-    assert recall(tmp_path, "a") in (None, (None, {}))
-    keep(tmp_path, "a", "id-2", {})
-    assert recall(tmp_path, "a") == ("id-2", {})
+    assert recall(tmp_path, "a") in (None, Tracked())
+    keep(tmp_path, "a", known)
+    assert recall(tmp_path, "a") == known

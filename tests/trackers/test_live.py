@@ -1,5 +1,6 @@
 """Trackers beside a run: they are told what its files are told, and nothing that they do is felt by it."""
 
+import json
 import subprocess
 import threading
 import time
@@ -16,7 +17,7 @@ from gptforge.trackers.delivery import events
 from gptforge.trackers.sink import TrackerSink, name_of
 from gptforge.train import trainer as trainer_module
 from gptforge.train.keeper import Keeper
-from recording import CALLS, NEVER, faulty, install, kept, of, recording
+from recording import CALLS, NEVER, Recording, faulty, install, kept, of, recording
 
 ERRORS = [RuntimeError("no network"), OSError(28, "full"), SystemExit(3), KeyboardInterrupt(), ZeroDivisionError()]
 PLAN = Plan("training", [], "run")
@@ -69,7 +70,8 @@ def test_a_run_is_told_as_its_files_are_and_its_weights_are_the_same(lend):
     assert (run.name, run.group, run.id, run.step) == ("run", None, None, 0)
     assert run.config["model.n_embd"] == 32 and run.config["tracker"] == names
     assert summary == {k: v for k, v in small.summary("run").items()}
-    assert kept("run")["a"] == {"id": "id-run", "steps": {"training": 12, "evaluation": 12, "sample": 12}}
+    steps = {"training": 12, "evaluation": 12, "sample": 12}
+    assert kept("run")["a"] == {"id": "id-run", "steps": steps, "state": "ended"}
     assert not of(one.told, "back") and "warning" not in small.log("run")
 
 
@@ -81,8 +83,8 @@ def test_a_run_that_goes_on_is_the_same_tracked_run_without_steps_twice(lend, ta
     assert small.gptforge(*small.typed(small.config(checkpoint__keep=9), "run"), "tracker=a") == 0
     first = told(one)
     one.told.clear()
-    if killed:  # then it could not say how far the tracker had come
-        Path("run/trackers.json").write_text('{"a": {"id": "id-run", "steps": {}}}')
+    if killed:  # before it could say that the tracker had the last sample too
+        as_killed("run", {"training": 12, "evaluation": 12, "sample": 8})
     assert small.gptforge("train", "resume=run/checkpoints/step-000006", "optimizer.lr=0.1", "resume_allow=[lr]") == 2
     allowed = ["optimizer.lr=0.1", "resume_allow=[optimizer.lr]"]
     assert small.gptforge("train", "resume=run/checkpoints/step-000006", *allowed) == 0
@@ -113,6 +115,108 @@ def test_a_tracker_that_comes_later_gets_what_it_has_missed(lend):
     assert small.gptforge(*small.typed(small.config(), "run"), "train.stop_after=5") == 75
     assert small.gptforge("train", "resume=run", "tracker=a") == 0
     assert told(one) == in_files("run") and of(one.told, "start")[0].step == 0
+
+
+@pytest.mark.parametrize("takes_back", [True, False])
+def test_a_tracker_gets_the_steps_of_a_start_without_it(lend, takes_back):
+    one = recording(takes_back)
+    lend(one)
+    assert small.gptforge(*small.typed(small.config(), "run"), "tracker=a", "train.stop_after=5") == 75
+    assert small.gptforge("train", "resume=run", "tracker=[]", "train.stop_after=5") == 75
+    assert small.gptforge("train", "resume=run", "tracker=a") == 0
+    assert [(run.id, run.step) for run in of(one.told, "start")] == [(None, 0), ("id-run", 5)]
+    if takes_back:  # all of it anew: what it had might have been made anew without it
+        assert of(one.told, "back") == [1]
+        one.told[: one.told.index(("back", 1))] = []
+    assert told(one) == in_files("run")
+
+
+@pytest.mark.parametrize("takes_back", [True, False])
+def test_a_run_that_went_back_without_its_tracker(lend, takes_back):
+    one = recording(takes_back)
+    lend(one)
+    words = [*small.typed(small.config(checkpoint__keep=9), "run"), "tracker=a", "train.stop_after=8"]
+    assert small.gptforge(*words) == 75
+    assert len(in_files("run")) == 12
+    assert small.gptforge("train", "resume=run/checkpoints/step-000003", "tracker=[]", "train.stop_after=3") == 75
+    one.told.clear()
+    assert small.gptforge("train", "resume=run", "tracker=a") == 0
+    files = in_files("run")
+    beyond = [(name, what) for name, what in files if what[0] > 8]
+    assert told(one) == (files if takes_back else beyond)
+
+
+@pytest.mark.parametrize("call", ["start", "log", "text", "finish"])
+@pytest.mark.parametrize("takes_back", [True, False])
+def test_a_tracker_that_has_failed_gets_what_it_lacks_when_the_run_goes_on(lend, call, takes_back):
+    class Once(recording(takes_back)):
+        failing = False
+
+    def unless_broken(self, *arguments):
+        if self.failing and (call != "log" or arguments[1] == 5):
+            raise RuntimeError("no network")
+        return getattr(Recording, call)(self, *arguments)
+
+    setattr(Once, call, unless_broken)
+    lend(Once)
+    Once.failing = True
+    assert small.gptforge(*small.typed(small.config(), "run"), "tracker=a", "train.stop_after=10") == 75
+    assert "tracker a is off for the rest of the run: RuntimeError: no network" in small.log("run")
+    Once.failing = False
+    assert small.gptforge("train", "resume=run") == 0
+    if takes_back and ("back", 1) in Once.told:
+        Once.told[: Once.told.index(("back", 1))] = []
+    assert told(Once) == in_files("run") and len(in_files("run")) == 18
+    assert small.log("run").count("is off for the rest of the run") == 1
+
+
+@pytest.mark.parametrize("takes_back", [True, False])
+def test_after_a_kill_it_is_not_sent_again_what_it_was_sent(lend, takes_back):
+    """The kill is after step 10, the last evaluation before it was that of step 8; the run has not gone on since."""
+    one = recording(takes_back)
+    lend(one)
+    assert small.gptforge(*small.typed(small.config(), "run"), "tracker=a", "train.stop_after=10") == 75
+    as_killed("run", {"training": 8, "evaluation": 8, "sample": 4})
+    files = in_files("run")
+    assert told(one) == files
+    one.told.clear()
+    assert small.gptforge("train", "resume=run") == 0
+    first = 8 if takes_back else 11  # what might not have come is taken back, and else counts as sent
+    assert told(one) == [call for call in in_files("run") if call[1][0] >= first]
+    assert of(one.told, "start")[0].step == 10
+
+
+@pytest.mark.parametrize("takes_back", [True, False])
+def test_a_start_without_the_tracker_after_a_kill(lend, takes_back):
+    """Killed after step 5, with which its files ended: what a start without the tracker adds was not sent."""
+    one = recording(takes_back)
+    lend(one)
+    assert small.gptforge(*small.typed(small.config(), "run"), "tracker=a", "train.stop_after=5") == 75
+    as_killed("run", {"training": 4, "evaluation": 4})
+    assert small.gptforge("train", "resume=run", "tracker=[]", "train.stop_after=5") == 75
+    one.told.clear()
+    assert small.gptforge("train", "resume=run", "tracker=a") == 0
+    files = in_files("run")
+    assert told(one) == (files if takes_back else [call for call in files if call[1][0] > 5])
+
+
+def as_killed(run, steps):
+    """Leaves trackers.json as a process does that was killed after the last evaluation of these steps."""
+    known = kept(run)
+    known["a"] |= {"steps": steps, "state": "followed"}
+    Path(run, "trackers.json").write_text(json.dumps(known))
+
+
+def test_how_far_a_tracker_has_come_is_written_down_at_each_evaluation(lend):
+    class Asks(recording()):
+        def log(self, values, step):
+            self.told.append(("steps", kept("run")["a"]))
+
+    lend(Asks)
+    assert small.gptforge(*small.typed(small.config(), "run"), "tracker=a", "train.stop_after=6") == 75
+    marks = [entry["steps"].get("evaluation") for entry in of(Asks.told, "steps")]
+    assert marks == [None] * 5 + [4] * 2
+    assert {entry["state"] for entry in of(Asks.told, "steps")} == {"followed"} and kept("run")["a"]["state"] == "ended"
 
 
 def test_the_way_a_run_ends_is_told(lend):

@@ -14,7 +14,8 @@ class TrackedRun:
     """What a tracker is told at the start.
 
     `config` has dotted names and no secrets; `group` is the sweep that the run is a point of. `id` is what `start`
-    returned when the run was first tracked, None at the first time; what comes now is of later steps than `step`.
+    returned when the run was first tracked, None at the first time; what comes now is of later steps than `step`,
+    unless `back` says otherwise.
     """
 
     run_dir: Path

@@ -4,14 +4,17 @@ A tracker may raise anything, or never return. What it raises is kept until some
 left behind, and the process ends without it.
 """
 
+import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gptforge.trackers import TrackedRun, Tracker
-from gptforge.trackers.delivery import Delivery, Event, Marks
+from gptforge.trackers.delivery import EVALUATION, Delivery, Event, lacks
+from gptforge.trackers.gaps import Past
+from gptforge.trackers.memory import ENDED, MISSED, Tracked
 
 MOST_WAITING = 50_000  # events, some 30 MB; a tracker that is further behind is given up
 PATIENCE = 30.0  # seconds at the end of a run for what is still to be sent
@@ -25,20 +28,18 @@ class TrackerFault(Exception):
 
 
 class Courier:
-    """The way to one tracker. `make` gives it; `keep(id, sent)` writes down that it was started; `first` goes before
-    all that is sent."""
+    """The way to one tracker. `make` gives it; `past` is what it has and what it is sent first; `keep` writes down how
+    far it has come: at its start, at each evaluation, and when it ends or fails."""
 
     def __init__(
         self,
         name: str,
         make: Callable[[], Tracker],
         run: TrackedRun,
-        sent: Marks,
-        keep: Callable[[str | None, Marks], None],
-        first: Sequence[Event] = (),
+        past: Past,
+        keep: Callable[[Tracked], None],
     ) -> None:
-        self._name, self._make, self._run, self._sent, self._keep = name, make, run, sent, keep
-        self._first = first
+        self._name, self._make, self._run, self._past, self._keep = name, make, run, past, keep
         self._queue: queue.Queue[Event | Mapping[str, Any]] = queue.Queue(MOST_WAITING)
         self._fault: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name=f"tracker {name}", daemon=True)
@@ -76,16 +77,26 @@ class Courier:
 
     def _work(self) -> None:
         """In the thread: everything that calls the tracker."""
+        found, delivery = self._run.id, None
         try:
             tracker = self._make()
             found = tracker.start(self._run)
-            delivery = Delivery(tracker, self._sent, self._run.step)
-            self._keep(found, delivery.sent)
-            for event in self._first:
-                delivery.send(event)
+            delivery = Delivery(tracker, self._past.sent, self._past.sound)
+            self._keep(Tracked(found, delivery.sent))
+            for event in self._past.events:
+                if lacks(delivery.sent, event):
+                    self._send_on(event, delivery, found)
             while isinstance(event := self._queue.get(), Event):
-                delivery.send(event)
+                self._send_on(event, delivery, found)
             tracker.finish(event)
-            self._keep(found, delivery.sent)
+            self._keep(Tracked(found, delivery.sent, ENDED))
         except BaseException as e:  # SystemExit too: a library's wish to end is no reason for a run to
+            with contextlib.suppress(Exception):  # first, for the process may end as soon as the fault is known
+                sent = delivery.sent if delivery else self._past.sent
+                self._keep(Tracked(found, sent, MISSED))
             self._fault = e
+
+    def _send_on(self, event: Event, delivery: Delivery, found: str | None) -> None:
+        delivery.send(event)
+        if event.kind == EVALUATION:
+            self._keep(Tracked(found, delivery.sent))

@@ -4,7 +4,7 @@ The same for a run that is followed live and for one that is exported. Knows nei
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from gptforge.runs import STEP_DIR
 from gptforge.trackers import Tracker
 
 REDACTED = "<redacted>"
+EVALUATION = "evaluation"
 SAMPLE = "sample"  # the name of the texts that a model writes at an evaluation
 Marks = dict[str, int]  # the last step that was sent, for each kind of event
 
@@ -36,7 +37,7 @@ def record(values: Mapping[str, Any]) -> Event | None:
     if not isinstance(step, int) or isinstance(step, bool):
         return None
     numbers = {name: _number(value) for name, value in values.items() if name != "step"}
-    kind = "evaluation" if "val_loss" in values else "training"
+    kind = EVALUATION if "val_loss" in values else "training"
     return Event(kind, step, {name: number for name, number in numbers.items() if number is not None})
 
 
@@ -57,18 +58,15 @@ def events(run_dir: Path) -> Iterator[Event]:
             yield sample(step, path.read_text(encoding="utf-8", errors="replace"))
 
 
-def marks(told: Iterable[Event]) -> Marks:
-    """The last step of each kind."""
-    found: Marks = {}
-    for event in told:
-        found[event.kind] = max(event.step, found.get(event.kind, 0))
-    return found
+def lacks(sent: Marks, event: Event) -> bool:
+    """Whether one that has been sent all up to these marks has not been sent this event."""
+    return event.step > sent.get(event.kind, -1)
 
 
 class Delivery:
     """Events to a tracker that has been started, in their order. `sent` is what it has from earlier starts.
 
-    `step` is the one that the run goes on from.
+    What it has of later steps than `step` is no longer so, and is taken back if it can.
     """
 
     def __init__(self, tracker: Tracker, sent: Marks, step: int) -> None:
@@ -78,13 +76,13 @@ class Delivery:
             self._back(step + 1)
 
     def send(self, event: Event) -> None:
-        if event.step <= self.sent.get(event.kind, -1) and not self._back(event.step):
+        if not lacks(self.sent, event) and not self._back(event.step):
             return  # made anew after the run went back; it has the first one
-        self.sent[event.kind] = event.step
         if event.kind == SAMPLE:
             self._tracker.text(SAMPLE, event.text, event.step)
         elif event.values:
             self._tracker.log(event.values, event.step)
+        self.sent[event.kind] = event.step  # now: what it has refused was not sent
 
     def _back(self, step: int) -> bool:
         """Whether the tracker has forgotten this step and later ones."""

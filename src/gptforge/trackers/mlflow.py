@@ -32,14 +32,24 @@ class MLflow(Tracker):
             self._client.update_run(run.id, status="RUNNING")
             return run.id
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "gptforge")
-        found = self._client.get_experiment_by_name(name)
-        experiment = found.experiment_id if found else self._client.create_experiment(name)
+        experiment = self._experiment(name)
         tags = {"group": run.group} if run.group else {}
         self._id = self._client.create_run(experiment, run_name=run.name, tags=tags).info.run_id
         params = [Param(key, _shown(value)[:LONGEST]) for key, value in run.config.items()]
         for first in range(0, len(params), AT_ONCE):
             self._client.log_batch(self._id, params=params[first : first + AT_ONCE])
         return self._id
+
+    def _experiment(self, name: str) -> str:
+        """The id of the experiment of this name, which is made if there is none."""
+        if found := self._client.get_experiment_by_name(name):
+            return found.experiment_id
+        try:
+            return self._client.create_experiment(name)
+        except Exception:  # another process that uses the same store may have made it in between
+            if found := self._client.get_experiment_by_name(name):
+                return found.experiment_id
+            raise
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         now = int(time.time() * 1000)

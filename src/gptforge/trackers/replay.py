@@ -1,6 +1,6 @@
 """A run that is over, sent to a tracker: the same numbers and texts as if it had been followed live."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gptforge.errors import CheckpointError, ResourceError, UserError
 from gptforge.jsonfile import read_json
@@ -8,7 +8,7 @@ from gptforge.runs import Run
 from gptforge.trackers import TrackedRun
 from gptforge.trackers.delivery import SAMPLE, Delivery, events, safe
 from gptforge.trackers.found import load
-from gptforge.trackers.memory import keep
+from gptforge.trackers.memory import ENDED, MISSED, Tracked, keep, recall
 from gptforge.trackers.sink import name_of
 
 
@@ -39,6 +39,8 @@ def export(run: Run, tracker: str) -> Exported:
         name, group = name_of(run.path)
         try:
             chosen = load(tracker, "to")()
+            if had := recall(run.path, tracker):  # should this end half-way, one that takes back has lost what it had
+                keep(run.path, tracker, replace(had, state=MISSED))
             known = chosen.start(TrackedRun(run.path, name, safe(saved), group))
             chosen.back(0)  # what it had of this run
             delivery = Delivery(chosen, {}, 0)
@@ -50,6 +52,6 @@ def export(run: Run, tracker: str) -> Exported:
         except Exception as e:
             fix = f"gptforge runs export {run.pointer_name} to={tracker}"
             raise ResourceError(f"the tracker {tracker} failed: {type(e).__name__}: {e}", fix=fix) from e
-        keep(run.path, tracker, known, delivery.sent)
+        keep(run.path, tracker, Tracked(known, delivery.sent, ENDED))
     samples = sum(event.kind == SAMPLE for event in found)
     return Exported(run.pointer_name, tracker, known, len(found) - samples, samples)

@@ -1,7 +1,7 @@
 """Trackers as sinks of a run, one each: what it tells goes to them, live. Knows neither torch nor the trainer."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from gptforge.logs.events import Plan, Sink, Values
 from gptforge.runs import SWEEP
 from gptforge.trackers import TrackedRun
 from gptforge.trackers.courier import Courier
-from gptforge.trackers.delivery import Event, Marks, events, marks, record, safe, sample
+from gptforge.trackers.delivery import Event, record, safe, sample
 from gptforge.trackers.found import load
-from gptforge.trackers.memory import keep, recall
+from gptforge.trackers.gaps import past, told
+from gptforge.trackers.memory import FOLLOWED, Tracked, keep, recall
 
 
 class TrackerSink(Sink):
@@ -24,18 +25,18 @@ class TrackerSink(Sink):
         self.title = f"tracker {tracker}"
         self._tracker, self._run_dir, self._config = tracker, run_dir, config
         self._before = recall(run_dir, tracker)
-        self._told = marks(self._so_far()) if self._before else {}  # now, before the run's metrics are cut back
+        killed = self._before is not None and self._before.state == FOLLOWED
+        self._told = told(run_dir) if killed else []  # now, before the run's metrics are cut back
         self._courier: Courier | None = None
 
     def start(self, plan: Plan, total_steps: int | None, total_seconds: float | None, start_step: int) -> None:
-        """Begins to track the run, or goes on; a tracker that the run did not have so far gets what it has missed."""
-        found, sent = self._before or (None, {})
-        sent = {kind: max(sent.get(kind, 0), self._told.get(kind, 0)) for kind in (sent | self._told)}
-        step = start_step if self._before else 0
+        """Begins to track the run, or goes on; the tracker first gets what it has missed."""
+        had = past(self._before, self._told, told(self._run_dir), start_step)
+        self._told = []
         name, group = name_of(self._run_dir)
-        run = TrackedRun(self._run_dir, name, safe(self._config), group, found, step)
-        missed = [] if self._before else list(self._so_far())
-        self._courier = Courier(self._tracker, lambda: load(self._tracker)(), run, sent, self._keep, missed)
+        found = self._before.id if self._before else None
+        run = TrackedRun(self._run_dir, name, safe(self._config), group, found, had.step)
+        self._courier = Courier(self._tracker, lambda: load(self._tracker)(), run, had, self._keep)
 
     def record(self, values: Values) -> None:
         self._send(record(values))
@@ -67,12 +68,8 @@ class TrackerSink(Sink):
         if self._courier and event:
             self._courier.send(event)
 
-    def _so_far(self) -> Iterator[Event]:
-        with contextlib.suppress(CheckpointError, OSError):
-            yield from events(self._run_dir)
-
-    def _keep(self, found: str | None, sent: Marks) -> None:
-        keep(self._run_dir, self._tracker, found, sent)
+    def _keep(self, known: Tracked) -> None:
+        keep(self._run_dir, self._tracker, known)
 
 
 def name_of(run_dir: Path) -> tuple[str, str | None]:

@@ -19,6 +19,7 @@ from gptforge.jsonfile import write_json
 from gptforge.logs import Sink, Sinks, open_sinks
 from gptforge.report import run_page
 from gptforge.runs import Call, Run
+from gptforge.trackers import gaps
 from gptforge.trackers.sink import TrackerSink
 from gptforge.train import plan
 from gptforge.train.parts import Parts
@@ -59,6 +60,8 @@ class Keeper:
         if not self._files:
             return
         self._begun = True
+        with contextlib.suppress(OSError, ValueError):  # no tracker is a reason to end a run
+            gaps.goes_on(self._run.path)
         self._files.metrics.truncate(state.metrics_bytes)
         if self._cfg.resume:
             self._run.update(as_saved(self._cfg, self._call.choices), self._call)
