@@ -125,6 +125,14 @@ def test_changes_on_the_way_are_told():
     assert "resume_allow" in goal(Run(Path("runs/one")), "quiet").notes[0]
 
 
+def test_one_that_is_done_needs_no_checkpoint(capsys):
+    for path in Path("runs/one/checkpoints").glob("*/model.safetensors"):
+        path.write_bytes(b"x")
+    assert reproduced(capsys, "one")["same"]
+    Path("runs/one/data.json").unlink()
+    assert "not known which text" in goal(Run(Path("runs/one")), "quiet").notes[0]
+
+
 def test_a_text_that_nothing_tells_of_is_said():
     Path("runs/one/data.json").unlink()
     shutil.rmtree("runs/one/checkpoints")
