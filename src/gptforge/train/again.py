@@ -45,6 +45,7 @@ class Goal:
     weights: str
     step: int | None
     text: Mapping[str, Any]  # fingerprints of text and tokenizer, as far as they are known
+    changed: list[str] | None  # what became other while it went on, where that is known
     notes: list[str]
 
 
@@ -70,13 +71,26 @@ def goal(run: Run, ui: str) -> Goal:
             where=str(run.config),
             fix=f"gptforge train config={run.config} train.time=null train.steps={entry.step or 1000}",
         )
-    if any(word.startswith("resume_allow") for word in _typed(run)):
-        notes.append("keys were changed when the run went on (resume_allow): other weights are to be expected")
+    changed = _changed(run, said)
+    if changed:
+        what = "the run went on with other values, so the same weights are not to be expected"
+        notes.append(f"{what}: {'; '.join(changed)}")
+    elif changed is None:
+        notes.append("it is not known whether the run went on with other values, which would give other weights")
     text = _text(run)
     if not text.get("data"):
         notes.append("it is not known which text the run learnt: another one would give other weights")
     choices = {str(k): str(v) for k, v in read_saved(run.config).get("choices", {}).items()}
-    return Goal(run, config, choices, _decisions(run), weights, step, text, notes)
+    return Goal(run, config, choices, _decisions(run), weights, step, text, changed, notes)
+
+
+def _changed(run: Run, said: Mapping[str, Any]) -> list[str] | None:
+    """What became other while a run went on; None if that is not known."""
+    if isinstance(recorded := said.get("changed_on_the_way"), list):
+        return [str(one) for one in recorded]
+    typed = _typed(run)  # an earlier gptforge has left no more of it
+    allowed = [word for word in typed if word.startswith("resume_allow")]
+    return allowed or (None if any(word.startswith("resume=") for word in typed) else [])
 
 
 def _typed(run: Run) -> list[str]:
@@ -131,6 +145,7 @@ def train_again(goal: Goal, call: Call, dist: Dist, signals: StopSignals) -> dic
         "same": same,
         "weights_sha256": {"run": goal.weights, "new": summary["weights_sha256"]},
         "differs": {} if same else dist.first(lambda: differences(goal.run, new)),
+        "changed_on_the_way": goal.changed,
         "notes": goal.notes,
     }
 
