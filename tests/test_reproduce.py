@@ -119,10 +119,41 @@ def test_another_text_is_refused_before_anything_is_made(capsys):
     assert runs() == {"one", "half"}
 
 
-def test_changes_on_the_way_are_told():
-    with Path("runs/one/overrides.txt").open("a") as file:
-        file.write("resume=one\nresume_allow=[optimizer.lr]\n")
-    assert "resume_allow" in goal(Run(Path("runs/one")), "quiet").notes[0]
+def test_other_values_after_a_stop_are_told_and_no_kernel_is_blamed(capsys):
+    """The decisions are those of the last start, so that nothing else tells of the others."""
+    assert small.gptforge("train", "resume=half", "train.grad_accum=8", "train.on_spike=skip", "ui=quiet") == 0
+    capsys.readouterr()
+    assert small.gptforge("reproduce", "half", "ui=quiet") == 8
+    out = capsys.readouterr().out
+    told = "train.micro_batch_size 4 -> 1 after step 7; train.on_spike warn -> skip after step 7"
+    assert f"the same weights are not to be expected: {told}" in out and "kernels" not in out
+    found = reproduced(capsys, "half", code=8)
+    assert found["changed_on_the_way"] == told.split("; ") and found["differs"] == {}
+
+
+def test_an_allowed_change_is_told_by_its_name(capsys):
+    assert small.gptforge("train", "resume=half", "lr=1e-3", "resume_allow=[optimizer.lr]", "ui=quiet") == 0
+    aim = goal(Run(Path("runs/half")), "quiet")
+    assert aim.changed == ["optimizer.lr 0.003 -> 0.001 after step 7"] and aim.changed[0] in aim.notes[0]
+
+
+def test_of_a_run_of_an_earlier_version_is_told_what_was_typed():
+    said = read_json(Path("runs/one/summary.json"), "it")
+    del said["changed_on_the_way"]
+    write_json(Path("runs/one/summary.json"), said)
+    assert goal(Run(Path("runs/one")), "quiet").notes == []
+    for word, expected in (("resume=one", "not known whether"), ("resume_allow=[optimizer.lr]", "resume_allow=[opt")):
+        with Path("runs/one/overrides.txt").open("a") as file:
+            file.write(f"{word}\n")
+        assert expected in goal(Run(Path("runs/one")), "quiet").notes[0]
+
+
+def test_one_that_is_done_needs_no_checkpoint(capsys):
+    for path in Path("runs/one/checkpoints").glob("*/model.safetensors"):
+        path.write_bytes(b"x")
+    assert reproduced(capsys, "one")["same"]
+    Path("runs/one/data.json").unlink()
+    assert "not known which text" in goal(Run(Path("runs/one")), "quiet").notes[0]
 
 
 def test_a_text_that_nothing_tells_of_is_said():

@@ -301,6 +301,35 @@ def test_other_threads_are_said(uninterrupted):
     assert "not bit for bit as without a stop: threads 1 -> 2" in small.log(RUN)
 
 
+def test_what_was_changed_on_the_way_is_recorded_once_and_kept(uninterrupted):
+    stop_at(3)
+    assert small.summary(RUN)["changed_on_the_way"] == []
+    assert resume("train.stop_after=2", "log.every=4", "train.grad_accum=null", "train.micro_batch_size=4") == 75
+    assert small.summary(RUN)["changed_on_the_way"] == []  # neither without influence, nor another name for the same
+    assert resume("train.stop_after=2", "runtime.threads=2", "train.early_stop_patience=50") == 75
+    told = ["runtime.threads 1 -> 2 after step 5", "train.early_stop_patience null -> 50 after step 5"]
+    assert small.summary(RUN)["changed_on_the_way"] == told
+    assert resume() == 0
+    assert small.summary(RUN)["changed_on_the_way"] == told
+    assert resume("runtime.threads=1", "train.early_stop_patience=null", run=f"{RUN}/checkpoints/step-000005") == 0
+    assert small.summary(RUN)["changed_on_the_way"] == []  # as if the others had never been
+    assert small.course(RUN)[0] == uninterrupted[0]
+
+
+def test_a_checkpoint_of_an_earlier_version_has_nothing_of_it(uninterrupted):
+    stop_at(3)
+    newest = Run(Path(RUN)).newest_first()[0]
+    files = small.contents(newest)
+    held = json.loads(files["state.json"])
+    del held["state"]["changed_on_the_way"], held["fingerprint"]["tf32"]
+    files["state.json"] = checkpoint.json_bytes(held)
+    del files[checkpoint.MANIFEST]
+    checkpoint.remove(newest)
+    checkpoint.commit(Run(Path(RUN)), 3, files)
+    assert resume() == 0
+    assert small.summary(RUN)["changed_on_the_way"] == [] and small.course(RUN) == uninterrupted
+
+
 def test_other_text_is_refused(uninterrupted, capsys):
     stop_at(3)
     Path("text.txt").write_text(Path("text.txt").read_text()[::-1])

@@ -11,7 +11,9 @@ from torch._inductor.exc import CppCompileError
 import small
 from gptforge import compiling
 from gptforge.errors import Stopped
+from gptforge.runs import Run
 from gptforge.train.parts import build_parts
+from gptforge.train.trainer import Trainer
 
 IMPORTING = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # torch's own, in its compiler
 KEYS = {"train__steps": 20, "train__grad_accum": 1, "eval__every": 20, "checkpoint__every": 20}
@@ -104,6 +106,19 @@ def test_a_run_goes_on_uncompiled_and_loses_nothing(where, accum):
         chosen = json.loads(Path(file).read_text())["compile"]
         assert chosen["value"] is False and "compiling failed" in chosen["reason"]
     assert trainer.keeper.fingerprint["compile"] is False
+
+
+def test_one_that_went_on_uncompiled_says_that_it_was_compiled_before():
+    keys, run = KEYS | {"runtime__compile": True, "train__context_warmup": 0}, Run(Path("run"))
+    parts, _ = build_parts(small.config(**keys))
+    parts.model.compile(backend="eager", dynamic=False)
+    with pytest.raises(Stopped):
+        small.trainer(small.config(**keys, train__stop_after="7"), "run", parts).fit()
+    parts, _ = build_parts(small.config(**keys))
+    parts.model.compile(backend=broken, dynamic=False)
+    Trainer(small.config(**keys), run, parts=parts).fit(run.newest_first()[0])
+    assert small.summary("run")["changed_on_the_way"] == ["runtime.compile true -> false after step 7"]
+    assert small.summary("run")["status"] == "done"
 
 
 def test_a_signal_that_also_ends_the_compiler_stops_the_run_and_changes_no_decision():

@@ -51,7 +51,7 @@ def tell(found: dict[str, Any], screen: Screen) -> None:
     if found["differs"]:
         lines.append("what differs:")
         lines += [f"  {name}: {shown(then)} -> {shown(now)}" for name, (then, now) in found["differs"].items()]
-    elif not found["same"]:
+    elif not found["same"] and not found["changed_on_the_way"]:
         lines.append(
             "nothing that is known of the machines differs; runtime.deterministic=true refuses kernels that vary"
         )

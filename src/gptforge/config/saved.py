@@ -1,6 +1,6 @@
 """The config.json of a run or a checkpoint: written, read back, and compared when a run goes on. No hydra, no torch."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -78,21 +78,26 @@ def _parent(tree: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
     return tree, leaf
 
 
+def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[Leaf, Any, Any]]:
+    """The keys of a run that differ in two configs, each with both values."""
+    before, after = flatten(old), flatten(new)
+    for leaf in leaves(SCHEMAS["train"]):
+        if (then := before.get(leaf.name, leaf.default)) != after[leaf.name]:
+            yield leaf, then, after[leaf.name]
+
+
 def refuse_changes(old: Mapping[str, Any], new: Mapping[str, Any], allowed: list[str]) -> None:
     """Raises CheckpointError for keys whose change would make it another run."""
-    before, after = flatten(old), flatten(new)
-    known: dict[str, Leaf] = {leaf.name: leaf for leaf in leaves(SCHEMAS["train"])}
-    wrong = set(allowed) - set(known)
+    wrong = set(allowed) - {leaf.name for leaf in leaves(SCHEMAS["train"])}
     if wrong:
         raise config_error([Problem(k, f"resume_allow names {k!r}, which is no key") for k in sorted(wrong)])
-    changed = [k for k in known if before.get(k, known[k].default) != after[k]]
     lines, fixes = [], []
-    for key in changed:
-        if known[key].meta["resume"] is Resume.REFUSE:
-            lines.append(f"{key}: {shown(before.get(key))} -> {shown(after[key])} would be another model or other data")
-        elif known[key].meta["resume"] is Resume.UNLESS_ALLOWED and key not in allowed:
-            lines.append(f"{key}: {shown(before.get(key))} -> {shown(after[key])} would change the run's course")
-            fixes.append(key)
+    for key, then, now in changed_keys(old, new):
+        if key.meta["resume"] is Resume.REFUSE:
+            lines.append(f"{key.name}: {shown(then)} -> {shown(now)} would be another model or other data")
+        elif key.meta["resume"] is Resume.UNLESS_ALLOWED and key.name not in allowed:
+            lines.append(f"{key.name}: {shown(then)} -> {shown(now)} would change the run's course")
+            fixes.append(key.name)
     if lines:
         fix = f"resume_allow=[{','.join(fixes)}] if that is meant" if len(fixes) == len(lines) else "start a new run"
         raise CheckpointError("a run goes on with its own config\n  " + "\n  ".join(lines[:5]), fix=fix)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gptforge import history
-from gptforge.checkpoint import first_sound, load_model, weights_sha256
+from gptforge.checkpoint import first_sound, load_model, newest_sound, weights_sha256
 from gptforge.config import TrainConfig
 from gptforge.config.saved import OF_ONE_START, as_saved, of_new_start, read_saved
 from gptforge.config.units import shown_count
@@ -45,6 +45,7 @@ class Goal:
     weights: str
     step: int | None
     text: Mapping[str, Any]  # fingerprints of text and tokenizer, as far as they are known
+    changed: list[str] | None  # what became other while it went on, where that is known
     notes: list[str]
 
 
@@ -53,14 +54,13 @@ def goal(run: Run, ui: str) -> Goal:
     entry = history.read(run.pointer_name, run)
     if entry.status == history.BROKEN:
         raise CheckpointError(f"{run.path} cannot be reproduced: {entry.note}", where=str(run.path))
-    said = read_json(run.summary, "the summary") if entry.status == history.DONE else {}
-    weights, step, notes = said.get("weights_sha256"), None, []
-    path = first_sound(run.newest_first())[0] if run.steps() else None
+    said, step, notes = _read(run.summary), None, []
+    weights = said.get("weights_sha256") if entry.status == history.DONE else None
     if not isinstance(weights, str):
-        if path is None:
+        if not run.steps():
             what = f"{run.path} has neither ended nor saved: there is nothing to compare with"
             raise CheckpointError(what, fix=f"gptforge train resume={run.pointer_name}")
-        loaded = load_model(str(path))
+        loaded = load_model(str(first_sound(run.newest_first())[0]))
         weights, step = weights_sha256(loaded.model), loaded.step
         notes.append(f"the run is {entry.status}: its checkpoint of step {step} is reproduced")
     changes = {"ui": ui, "tracker": []} | ({"train.stop_after": str(step)} if step is not None else {})
@@ -71,13 +71,26 @@ def goal(run: Run, ui: str) -> Goal:
             where=str(run.config),
             fix=f"gptforge train config={run.config} train.time=null train.steps={entry.step or 1000}",
         )
-    if any(word.startswith("resume_allow") for word in _typed(run)):
-        notes.append("keys were changed when the run went on (resume_allow): other weights are to be expected")
-    text = _text(run, path)
+    changed = _changed(run, said)
+    if changed:
+        what = "the run went on with other values, so the same weights are not to be expected"
+        notes.append(f"{what}: {'; '.join(changed)}")
+    elif changed is None:
+        notes.append("it is not known whether the run went on with other values, which would give other weights")
+    text = _text(run)
     if not text.get("data"):
         notes.append("it is not known which text the run learnt: another one would give other weights")
     choices = {str(k): str(v) for k, v in read_saved(run.config).get("choices", {}).items()}
-    return Goal(run, config, choices, _decisions(run), weights, step, text, notes)
+    return Goal(run, config, choices, _decisions(run), weights, step, text, changed, notes)
+
+
+def _changed(run: Run, said: Mapping[str, Any]) -> list[str] | None:
+    """What became other while a run went on; None if that is not known."""
+    if isinstance(recorded := said.get("changed_on_the_way"), list):
+        return [str(one) for one in recorded]
+    typed = _typed(run)  # an earlier gptforge has left no more of it
+    allowed = [word for word in typed if word.startswith("resume_allow")]
+    return allowed or (None if any(word.startswith("resume=") for word in typed) else [])
 
 
 def _typed(run: Run) -> list[str]:
@@ -98,11 +111,11 @@ def _decisions(run: Run) -> dict[str, Any]:
     return held
 
 
-def _text(run: Run, checkpoint: Path | None) -> dict[str, Any]:
-    """The fingerprints of what was learnt: of data.json, or of a checkpoint."""
+def _text(run: Run) -> dict[str, Any]:
+    """The fingerprints of what was learnt: of data.json, or of the newest sound checkpoint if there is one."""
     with contextlib.suppress(CheckpointError):
         return read_json(run.data, "what is known of the text")
-    if checkpoint is not None:
+    if checkpoint := newest_sound(run, max(run.steps(), default=0)):
         with contextlib.suppress(CheckpointError, LookupError):
             return dict(read_json(checkpoint / "state.json", "the training state")["fingerprint"])
     return {}
@@ -132,6 +145,7 @@ def train_again(goal: Goal, call: Call, dist: Dist, signals: StopSignals) -> dic
         "same": same,
         "weights_sha256": {"run": goal.weights, "new": summary["weights_sha256"]},
         "differs": {} if same else dist.first(lambda: differences(goal.run, new)),
+        "changed_on_the_way": goal.changed,
         "notes": goal.notes,
     }
 

@@ -190,6 +190,7 @@ def summary(status: str, state: TrainState, parts: Parts, device: torch.device) 
         "nonfinite": state.watch.nonfinite,
         "passed_over": state.watch.passed_over,
         "rollbacks": state.watch.rollbacks,
+        "changed_on_the_way": state.changed_on_the_way,
         "peak_memory_bytes": peak_memory(device),
         "parameters": sum(p.numel() for p in parts.model.parameters()),
     }

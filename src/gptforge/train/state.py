@@ -57,6 +57,7 @@ class TrainState:
     overfit_said: bool = False
     planned_step: int = 0  # of the last checkpoint that was due; stops make others
     metrics_bytes: int = 0  # length of metrics.jsonl
+    changed_on_the_way: list[str] = field(default_factory=list)  # each time the run went on with other values
     watch: Watch = field(default_factory=Watch)
 
     @classmethod

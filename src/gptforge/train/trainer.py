@@ -29,7 +29,7 @@ from gptforge.optim import lr_multiplier
 from gptforge.runs import Call, Run
 from gptforge.runtime import autocast, measured_peak, out_of_memory_as_error
 from gptforge.signals import StopSignals
-from gptforge.train import pace, plan
+from gptforge.train import on_the_way, pace, plan
 from gptforge.train.clock import Clock, StopLimit
 from gptforge.train.context import pieces_at
 from gptforge.train.decisions import uncompiled
@@ -76,6 +76,7 @@ class Trainer:
         self.state = TrainState()
         self._clock = Clock()
         self._saved_step: int | None = None
+        self._went_on = False  # whether the weights come from a checkpoint
 
     @property
     def total_steps(self) -> int | None:
@@ -206,7 +207,10 @@ class Trainer:
             raise ConfigError(compiling.reason(error), where="runtime.compile", fix="runtime.compile=false")
         self.sinks.warn(compiling.warning(error))
         self.decisions = self.parts.decisions = uncompiled(self.decisions, compiling.reason(error))
+        before = self.keeper.fingerprint
         self.keeper.decided_anew()
+        if self._went_on:  # else no step has been made with the compiler
+            self.state.changed_on_the_way += on_the_way.of_machine(before, self.keeper.fingerprint, self.state.step)
 
     def _agreed(self, loss_sum: float, grad_norm: float) -> tuple[float, float]:
         """The loss over all processes, and the norm, which each has found by itself: finite on all or on none."""
@@ -345,15 +349,18 @@ class Trainer:
                 raise CheckpointError(
                     f"{name} is not the one this run was trained on", where=str(path), fix="start a new run on it"
                 )
-        self._saved_step = self.state.step
+        self._saved_step, self._went_on = self.state.step, True
         self._take_up_progress(saved)
         self.keeper.point(self.state)  # before what they named is moved
         said = self.keeper.set_aside(self.state)
         if optimizer is None:
             said.append(f"{kinds[1]} begins anew, for {kinds[0]} has kept other means of the gradients")
-        changed = [f"{k} {before.get(k)} -> {v}" for k, v in now.items() if before.get(k) != v]
-        if changed:
-            said.append(f"not bit for bit as without a stop: {', '.join(changed)}")
+        if changed := on_the_way.differing(before, now):
+            told = ", ".join(f"{name} {then} -> {value}" for name, (then, value) in changed.items())
+            said.append(f"not bit for bit as without a stop: {told}")
+        step = self.state.step
+        self.state.changed_on_the_way += on_the_way.of_machine(before, now, step)
+        self.state.changed_on_the_way += on_the_way.of_keys(saved, self.cfg, step)
         return said
 
     def _take_up_progress(self, before: TrainConfig) -> None:
