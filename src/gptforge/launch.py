@@ -168,11 +168,11 @@ def _work(function: Callable[..., int], arguments: tuple[Any, ...], parent: int)
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # torch takes a KeyboardInterrupt for a good end
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     code = function(*arguments)
-    if code:
-        sys.exit(code)
-    if os.getppid() != parent:  # there is nobody to report to
-        sys.stdout.flush()
-        os._exit(EXIT_DONE)
+    if code or os.getppid() != parent:  # or there is nobody to report to
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)  # past the end of libraries whose threads may still run, which now and then is an abort
 
 
 def _ended(name: str, number: int) -> Exception:
