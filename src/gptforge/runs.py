@@ -351,7 +351,7 @@ def _nearby(text: str) -> list[str]:
     name = text.removeprefix(f"{RUNS}/")
     near = difflib.get_close_matches(name, runs, 1, 0.6) or difflib.get_close_matches(Path(name).name, runs, 1, 0.6)
     if not near:
-        return ["gptforge runs lists them" if runs else "gptforge train model=small data=shakespeare makes a run"]
+        return [f"gptforge runs lists them; the newest is {runs[0]}" if runs else "gptforge train model=small data=shakespeare makes a run"]
     return [f"{near[0]} (a run that is there)"]
 
 
