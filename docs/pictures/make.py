@@ -24,7 +24,7 @@ SWEEP += ["train.steps=400", "eval.every=50", "n_jobs=2", "hydra.sweep.dir=runs/
 COLUMNS, ROWS = 110, 26
 SECONDS_INTO_IT = 60  # when the picture of the table is taken
 TERMINAL = "gptforge-pictures"  # tmux's name of it
-PHONE, DESK = (390, 1700), (1200, 1500)  # pixels
+SIZE = (1200, 1500)  # pixels of a page
 
 
 def main() -> None:
@@ -34,13 +34,13 @@ def main() -> None:
     run = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else None
     with tempfile.TemporaryDirectory() as folder:
         (HERE / "sweep-table.svg").write_text(table(Path(folder)), encoding="utf-8")
-        shoot(chromium, Path(folder, "runs/sweep/report.html"), "sweep-report.png", DESK)
+        shoot(chromium, Path(folder, "runs/sweep/report.html"), "sweep-report.png")
         if run is None:
             words = ["train", "model=small", "data=shakespeare", "hydra.run.dir=runs/main"]
             subprocess.run([*GPTFORGE, *words], cwd=folder, check=True)
             run = Path(folder, "runs/main")
-        shoot(chromium, run / "report.html", "run-report.png", DESK)
-        shoot(chromium, run / "report.html", "run-report-dark.png", DESK, "--blink-settings=preferredColorScheme=0")
+        shoot(chromium, run / "report.html", "run-report.png")
+        shoot(chromium, run / "report.html", "run-report-dark.png", "--blink-settings=preferredColorScheme=0")
 
 
 def table(folder: Path) -> str:
@@ -54,7 +54,7 @@ def table(folder: Path) -> str:
         time.sleep(1)
     console = Console(width=COLUMNS, record=True, file=open(folder / "screen", "w"), force_terminal=True)  # noqa: SIM115
     console.print(Text.from_ansi(screen.rstrip()))
-    svg = console.export_svg(title=f"gptforge {' '.join(SWEEP)}")
+    svg = console.export_svg(title=f"gptforge {' '.join(SWEEP[:7])} …")
     return re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # which would be fetched from elsewhere
 
 
@@ -62,10 +62,10 @@ def tmux(*words: str) -> str:
     return subprocess.run(["tmux", *words], check=True, capture_output=True, text=True).stdout
 
 
-def shoot(chromium: str, page: Path, name: str, size: tuple[int, int], *flags: str) -> None:
-    """A picture of the top of a page, as it is on a screen of this size."""
+def shoot(chromium: str, page: Path, name: str, *flags: str) -> None:
+    """A picture of the top of a page."""
     always = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--force-device-scale-factor=1"]
-    place = [f"--window-size={size[0]},{size[1]}", f"--screenshot={HERE / name}"]
+    place = [f"--window-size={SIZE[0]},{SIZE[1]}", f"--screenshot={HERE / name}"]
     subprocess.run([chromium, *always, *place, *flags, page.resolve().as_uri()], check=True, capture_output=True)
 
 

@@ -28,6 +28,7 @@ STEP_DIR = re.compile(r"step-(\d+)")
 MANIFEST = "MANIFEST.json"  # the last file of a checkpoint to be written
 CLAIM = "config.json"  # whoever creates it exclusively owns the directory
 SWEEP = "sweep.json"  # a directory with it holds the runs of a sweep, by number
+FIRST = "gptforge train model=small data=shakespeare"  # what to type where there is nothing yet
 HYDRAS = "multirun.yaml"  # Hydra's notes of a sweep, written before its points are composed
 LOCK = ".lock"
 
@@ -328,9 +329,7 @@ def _resolve(text: str) -> Path:
         try:
             text = (RUNS / "latest").read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
-            raise CheckpointError(
-                "there is no run yet", where=str(RUNS / "latest"), fix="gptforge train model=small data=shakespeare"
-            ) from None
+            raise CheckpointError("there is no run yet", where=str(RUNS / "latest"), fix=FIRST) from None
     places = [Path(text), RUNS / text] if text else []
     for path in places:
         if os.path.exists(path):  # unlike Path.exists it takes names that are too long
@@ -350,9 +349,9 @@ def _nearby(text: str) -> list[str]:
     runs = sorted((path.relative_to(RUNS).as_posix() for path in places), reverse=True)
     name = text.removeprefix(f"{RUNS}/")
     near = difflib.get_close_matches(name, runs, 1, 0.6) or difflib.get_close_matches(Path(name).name, runs, 1, 0.6)
-    if not near:
-        return [f"gptforge runs lists them; the newest is {runs[0]}" if runs else "gptforge train model=small data=shakespeare makes a run"]
-    return [f"{near[0]} (a run that is there)"]
+    if near:
+        return [f"{near[0]} (a run that is there)"]
+    return [f"gptforge runs lists them; the newest is {runs[0]}" if runs else f"{FIRST} makes a run"]
 
 
 def _containing_run(path: Path) -> Path:

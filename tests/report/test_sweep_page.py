@@ -43,7 +43,7 @@ def test_what_the_page_says(sweep):
     text = page.text()
     for said in (
         "4 of 5 done1 failed",
-        "best, bits per byte2.1500 ± 0.0707",
+        "best, bits per byte, ± 0.07072.1500",
         "steps trained80",
         "The best: optimizer.lr=3e-3",
         "2, 3done2.15000.0707",

@@ -61,8 +61,8 @@ def _lead(sweep: Sweep) -> Iterator[Markup]:
     if found and found[0].finished:
         best = found[0]
         spread = best.spread()
-        mean = f"{best.mean():.4f}" + (f" ± {spread:.4f}" if spread is not None else "")
-        tiles = [("best, bits per byte", mean), ("points", f"{len(sweep.points):,}")]
+        name = "best, bits per byte" + (f", ± {spread:.4f}" if spread is not None else "")
+        tiles = [(name, f"{best.mean():.4f}"), ("points", f"{len(sweep.points):,}")]
         for title, name, form in (("steps trained", "steps", shown_count), ("time of all", "seconds", shown_seconds)):
             values = [p.results[name] for p in sweep.points if isinstance(p.results.get(name), int | float)]
             tiles.append((title, form(sum(values))))
