@@ -81,6 +81,7 @@ def draw(curves: Sequence[Curve], title: str, x_name: str, y_name: str) -> bytes
 
 
 def _safe(text: str) -> str:
-    """Text for one line of the picture: a $ begins no formula there."""
+    """Text for one line of the picture: a $ begins no formula there, and a _ hides no name from the legend."""
     line = visible(text).replace("\n", " ").replace("$", r"\$")
+    line = f" {line}" if line.startswith("_") else line
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
