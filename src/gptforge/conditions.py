@@ -14,6 +14,7 @@ from gptforge.config.schema import nearest, shown
 from gptforge.errors import ConfigError
 
 _CONDITION = re.compile(r"([A-Za-z_][\w.]*)(<=|>=|!=|=|<|>|~)(.+)", re.DOTALL)
+_SPACED = re.compile(r"\s*(<=|>=|!=|=|<|>|~)\s*")  # as some write it
 _ORDER: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
@@ -41,7 +42,8 @@ class Condition:
 def parse(text: str, known: Sequence[str], where: str) -> list[Condition]:
     """Conditions with blanks or commas between. Raises ConfigError for what is none, or for an unknown name."""
     found = []
-    for word in re.split(r"[\s,]+", text.strip()) if text.strip() else []:
+    text = _SPACED.sub(r"\1", text.strip())
+    for word in re.split(r"[\s,]+", text) if text else []:
         match = _CONDITION.fullmatch(word)
         if not match:
             raise ConfigError(f"{word!r} is no condition", where=where, fix="status=done, val_loss<1.6, model=small")

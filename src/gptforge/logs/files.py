@@ -46,7 +46,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):
-            raise CheckpointError(f"line {number} is not a record of metrics", where=str(path))
+            fix = f"take line {number} out of the file: one record is lost, nothing else"
+            raise CheckpointError(f"line {number} is not a record of metrics", where=str(path), fix=fix)
         records.append(record)
     return records
 

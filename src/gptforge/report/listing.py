@@ -7,16 +7,17 @@ from typing import Any
 
 from gptforge.conditions import parse
 from gptforge.config import RunsConfig, TrainConfig
-from gptforge.config.schema import flatten, leaves
+from gptforge.config.schema import flatten, leaves, nearest
 from gptforge.config.units import shown_seconds
-from gptforge.errors import CheckpointError, DataError
-from gptforge.history import COLUMNS, Entry, entries
+from gptforge.errors import CheckpointError, ConfigError, DataError
+from gptforge.history import BROKEN, COLUMNS, DEAD, DONE, FAILED, RUNNING, STOPPED, Entry, entries
 from gptforge.jsonfile import read_json
 from gptforge.logs.screen import Screen
 from gptforge.runs import CLAIM
 
 SHOWN = ("run", "status", "step", "best val_loss", "bits/byte", "time", "model", "data", "began")
 
+STATUSES = (RUNNING, DONE, STOPPED, FAILED, DEAD, BROKEN)
 SPARED = ("began", "model", "data", "time", "bits/byte")  # columns that a narrow terminal goes without, in this order
 
 
@@ -38,6 +39,10 @@ def known() -> list[str]:
 def matching(every: Sequence[Entry], text: str, root: Path) -> list[Entry]:
     """Those of the runs of which the conditions hold. Raises ConfigError for what is no condition."""
     conditions = parse(text, known(), "filter=…")
+    for one in conditions:
+        if one.name == "status" and one.sign == "=" and one.value not in STATUSES:
+            what = f"there is no status {one.value!r} among {', '.join(STATUSES)}"
+            raise ConfigError(what, where="filter=…", fix=f"status={(nearest(one.value, [*STATUSES], 1) or [DONE])[0]}")
     return [one for one in every if all(c.holds(value(one, c.name, root)) for c in conditions)]
 
 

@@ -41,6 +41,7 @@ def load(name: str, key: str = "tracker") -> type[Tracker]:
         known = [*OURS, *sorted(others.keys() - OURS.keys())]
         near = nearest(name, known, 1)
         fix = f"{key}={near[0]}" if near else ""
+        fix = f"{key}=[] for none" if name.lower() in ("none", "null", "no", "off", "false") else fix
         raise ConfigError(f"there is no tracker {shown(name)!r} among {', '.join(known)}", where=f"{key}=…", fix=fix)
     return _of_a_package(others[name])
 
