@@ -22,6 +22,9 @@ KINDS = {
     "parallel, rms": {"parallel_residual": True, "norm": {"kind": "rmsnorm"}, "mlp": {"kind": "relu2"}},
     "gated, untied, capped": {"mlp": {"kind": "swiglu"}, "tie_embeddings": False, "logit_softcap": 5.0},
     "odd context": {"block_size": 7},
+    "NeoX": {"parallel_residual": True, "norm": {"shared": False}, "bias": True, "mlp": {"kind": "gelu_erf"}},
+    "gains": {"attention": {"n_kv_head": 2, "qk_norm": True, "qk_gain": True, "qkv_bias": True}},
+    "dense and banded": {"attention": {"window": 5, "dense_every": 2}, "rope": {"scaling": "linear", "factor": 4.0}},
 }
 
 

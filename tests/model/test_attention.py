@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gptforge.config import ModelConfig
-from gptforge.config.model import AttentionConfig
+from gptforge.config.model import AttentionConfig, RopeConfig
 from gptforge.model.attention import Attention, Context
 from gptforge.model.masks import causal_mask, token_positions
 from gptforge.model.parts import rotary_table, rotate
@@ -36,7 +36,7 @@ def reference(layer: Attention, x: torch.Tensor, visible, rope_theta: float | No
         if eps is not None:
             qh, kh = (t / torch.sqrt(t.square().mean(-1, keepdim=True) + eps) for t in (qh, kh))
         if rope_theta is not None:
-            table = rotary_table(torch.arange(T), d, rope_theta)
+            table = rotary_table(torch.arange(T), d, RopeConfig(theta=rope_theta))
             qh, kh = (rotate(t[:, None], table)[:, 0] for t in (qh, kh))
         output = torch.zeros(T, d)
         for i in range(T):
@@ -57,7 +57,7 @@ def test_attention_is_a_softmax_over_what_is_visible(options: dict, rope: bool):
     layer = attention(**options).eval()
     T, window = 7, options.get("window")
     x = torch.randn(2, T, 24, generator=torch.Generator().manual_seed(1))
-    table = rotary_table(torch.arange(T), layer.head_dim, 100.0) if rope else None
+    table = rotary_table(torch.arange(T), layer.head_dim, RopeConfig(theta=100.0)) if rope else None
     with torch.no_grad():
         y = layer(x, Context(table, causal_mask(T, T, window, None, CPU), None))
         for row in range(2):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from gptforge.config import ModelConfig
-from gptforge.config.model import MLPConfig, NormConfig
+from gptforge.config.model import MLPConfig, NormConfig, RopeConfig
 from gptforge.model.parts import MLP, Linear, gelu, make_norm, relu2, rotary_table, rotate
 
 
@@ -66,7 +66,7 @@ def test_rotary_scores_depend_on_the_distance_only(dim: int):
     q, k = torch.randn(2, 1, 1, 8)
 
     def score(query_at: int, key_at: int) -> torch.Tensor:
-        at = rotary_table(torch.tensor([query_at, key_at]), dim, 10_000.0)
+        at = rotary_table(torch.tensor([query_at, key_at]), dim, RopeConfig(theta=10_000.0))
         turned = rotate(torch.cat((q, k)), at)
         return turned[0].flatten() @ turned[1].flatten()
 
@@ -76,7 +76,7 @@ def test_rotary_scores_depend_on_the_distance_only(dim: int):
 
 def test_rotary_keeps_lengths_position_zero_and_what_it_does_not_turn():
     x = torch.randn(5, 2, 8)
-    turned = rotate(x, rotary_table(torch.arange(5), 6, 100.0))
+    turned = rotate(x, rotary_table(torch.arange(5), 6, RopeConfig(theta=100.0)))
     torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))
     assert torch.equal(turned[0], x[0])
     assert torch.equal(turned[..., 6:], x[..., 6:])
@@ -85,11 +85,11 @@ def test_rotary_keeps_lengths_position_zero_and_what_it_does_not_turn():
 def test_rotary_turns_half_split_pairs_by_known_angles():
     x = torch.zeros(1, 1, 4)
     x[..., 1] = 1.0  # the first of pair 1, whose partner is dimension 3
-    turned = rotate(x, rotary_table(torch.tensor([3]), 4, 100.0))
+    turned = rotate(x, rotary_table(torch.tensor([3]), 4, RopeConfig(theta=100.0)))
     angle = 3 / math.sqrt(100.0)
     torch.testing.assert_close(turned.flatten(), torch.tensor([0.0, math.cos(angle), 0.0, math.sin(angle)]))
 
 
 def test_rotary_keeps_the_dtype():
     x = torch.randn(3, 2, 8, dtype=torch.bfloat16)
-    assert rotate(x, rotary_table(torch.arange(3), 8, 100.0)).dtype == torch.bfloat16
+    assert rotate(x, rotary_table(torch.arange(3), 8, RopeConfig(theta=100.0))).dtype == torch.bfloat16

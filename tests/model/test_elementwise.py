@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from gptforge.config.model import RopeConfig
 from gptforge.model.elementwise import dropped, relu2, turned, unit_rms
 from gptforge.model.parts import Dropout, rotary_table
 
@@ -15,7 +16,7 @@ def drawn(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
 
 
 def angles(dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-    cos, sin = rotary_table(torch.arange(5), dim, 100.0)
+    cos, sin = rotary_table(torch.arange(5), dim, RopeConfig(theta=100.0))
     return cos.double(), sin.double()
 
 

@@ -20,6 +20,10 @@ KINDS = {
     "window": {"attention": {"window": 3}},
     "parallel": {"parallel_residual": True, "norm": {"kind": "rmsnorm"}},
     "post-norm": {"position": "learned", "norm": {"place": "post"}, "bias": True},
+    "NeoX": {"parallel_residual": True, "norm": {"shared": False}, "bias": True, "mlp": {"kind": "gelu_erf"}},
+    "gains": {"attention": {"n_kv_head": 2, "qk_norm": True, "qk_gain": True, "qkv_bias": True}},
+    "dense and banded": {"attention": {"window": 3, "dense_every": 2}},
+    "slow turns": {"rope": {"scaling": "llama3", "factor": 8.0, "original": 64}},
     "gated, untied, capped": {"mlp": {"kind": "swiglu"}, "tie_embeddings": False, "logit_softcap": 5.0},
 }
 each_kind = pytest.mark.parametrize("kind", KINDS)

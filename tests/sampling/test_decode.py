@@ -18,6 +18,12 @@ from gptforge.sampling.quantize import quantize
 from gptforge.sampling.speculative import guess
 from writing import BLOCK, KINDS, VOCAB, cached, make, prompts, sampling, uncached
 
+UNKNOWN = (
+    ({"mlp": {"kind": "gelu_erf"}}, "no gelu_erf"),
+    ({"attention": {"qk_norm": True, "qk_gain": True}}, "no gains of queries and keys"),
+    ({"attention": {"window": 5, "dense_every": 2}}, "one window for all layers"),
+    ({"parallel_residual": True, "norm": {"shared": False}}, "one norm for parallel branches"),
+)
 OPTIONS = KINDS | {
     "window, grouped": {"attention": {"window": 3, "n_kv_head": 1}, "rope": {"fraction": 0.25}},
     "wide heads": {"attention": {"head_dim": 6}, "bias": True, "mlp": {"kind": "swiglu"}},
@@ -342,6 +348,8 @@ def test_the_c_code_writes_the_same_texts(kind):
 def test_the_c_code_reads_eight_bits(kind):
     """Its activations are not rounded: it computes what the model of rounded weights does."""
     model = make(**KINDS[kind], n_embd=36 if kind == "learned" else 32)
+    if why := fused.unknown(model.cfg):
+        pytest.skip(why)
     rounded = quantize(model)
     decoder = FastDecoder(model, 2, model.cfg.block_size, rounded, step="fused")
     for parameter in model.blocks.parameters():
@@ -431,7 +439,7 @@ def test_when_compiling_fails_the_text_is_written_all_the_same(monkeypatch):
 
 
 def test_which_step_is_taken(monkeypatch):
-    cpu, gpu = torch.empty(1), torch.empty(1, device="meta")  # stands for any device that is not a CPU
+    cpu, gpu = make(), make().to("meta")  # which stands for any device that is not a CPU
     monkeypatch.setattr(fused, "obstacle", lambda weight: None)
     assert [choose_step(asked, cpu, None).value for asked in (None, True, False)] == ["fused", "fused", "plain"]
     monkeypatch.setattr(fused, "obstacle", lambda weight: "no C compiler")
@@ -440,6 +448,9 @@ def test_which_step_is_taken(monkeypatch):
     assert [choose_step(asked, gpu, (8, 0)).value for asked in (None, True, False)] == ["plain", "compiled", "plain"]
     monkeypatch.setattr(compiling, "obstacle", lambda device, capability: "no triton")
     assert choose_step(True, gpu, (8, 0)) == Choice("plain", "no triton")
+    monkeypatch.setattr(fused, "obstacle", lambda weight: None)
+    for options, what in UNKNOWN:
+        assert choose_step(None, make(**options), None) == Choice("plain", f"the C code has {what}")
 
 
 def test_a_batch_is_no_larger_than_memory_allows():

@@ -37,7 +37,7 @@ def run(cfg: SampleConfig, call: Call) -> int:
     int8 = quantize(model) if cfg.weights == "int8" else None
     weight = model.tok_emb.weight
     groups = list(console.batches(prompts, cfg, rows_at_once(model.cfg, weight.itemsize, machine.memory_of(device))))
-    step = choose_step(cfg.runtime.compile, weight, machine.cuda_capability)
+    step = choose_step(cfg.runtime.compile, model, machine.cuda_capability)
     if cfg.runtime.compile and step.value == "plain":
         say(f"gptforge: warning: not compiled: {step.reason}")
     how = How(int8, str(step.value), warn=lambda text: say(f"gptforge: warning: {text}"))

@@ -18,8 +18,15 @@ class AttentionConfig:
         None, "key/value heads (grouped-query attention); null: n_head", resume=IDENTITY, ge=1, le=10_000
     )
     head_dim: int | None = key(None, "width of a head; null: n_embd / n_head", resume=IDENTITY, ge=1, le=1_000_000)
+    qkv_bias: bool | None = key(
+        None, "biases of queries, keys and values (Qwen2 has these alone); null: model.bias", resume=IDENTITY
+    )
     qk_norm: bool = key(False, "normalise queries and keys (RMS) before their product", resume=IDENTITY)
+    qk_gain: bool = key(False, "with qk_norm: a learnt gain for each dimension of a head (Qwen3)", resume=IDENTITY)
     window: int | None = key(None, "tokens that a token sees, itself included; null: all", resume=IDENTITY, ge=1)
+    dense_every: int | None = key(
+        None, "with window: of so many layers the first sees all tokens (GPT-3: 2); null: none", resume=IDENTITY, ge=1
+    )
     dropout: float = key(
         0.0, "dropout of attention weights; above 0 the fused kernel is off, which is slow", resume=DROPOUT, ge=0, lt=1
     )
@@ -29,7 +36,12 @@ class AttentionConfig:
 class MLPConfig:
     """The feed-forward layer."""
 
-    kind: str = key("gelu", "activation (swiglu has a gate)", resume=IDENTITY, choices=("gelu", "swiglu", "relu2"))
+    kind: str = key(
+        "gelu",
+        "activation: gelu by the tanh formula of GPT-2, or exact (gelu_erf); swiglu has a gate",
+        resume=IDENTITY,
+        choices=("gelu", "gelu_erf", "swiglu", "relu2"),
+    )
     width: int | None = key(
         None,
         "hidden width; null: 4 n_embd (swiglu: 8/3 n_embd, rounded up to 64)",
@@ -48,6 +60,9 @@ class NormConfig:
     place: str = key(
         "pre", "before each layer (GPT-2) or after the residual sum (GPT-1)", resume=IDENTITY, choices=("pre", "post")
     )
+    shared: bool = key(
+        True, "with parallel_residual: one norm for both branches (GPT-J), else one each (GPT-NeoX)", resume=IDENTITY
+    )
 
 
 @dataclass(kw_only=True, slots=True)
@@ -56,6 +71,18 @@ class RopeConfig:
 
     theta: float = key(10_000.0, "base of the wavelengths", resume=IDENTITY, gt=1)
     fraction: float = key(1.0, "share of each head that is rotated", resume=IDENTITY, gt=0, le=1)
+    scaling: str = key(
+        "none",
+        "for longer contexts: all turns slower by factor (linear), or the slow ones (Llama 3.1)",
+        resume=IDENTITY,
+        choices=("none", "linear", "llama3"),
+    )
+    factor: float = key(1.0, "of the scaling", resume=IDENTITY, ge=1)
+    low: float = key(
+        1.0, "llama3: what turns less often in the original context is slowed whole", resume=IDENTITY, gt=0
+    )
+    high: float = key(4.0, "llama3: what turns more often in it is not slowed", resume=IDENTITY, gt=0)
+    original: int = key(8192, "llama3: the context that was trained with, in tokens", resume=IDENTITY, ge=1)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -107,7 +134,30 @@ class ModelConfig:
         """How many of a head's dimensions are rotated: even."""
         return int(self.head_dim * self.rope.fraction) // 2 * 2
 
+    @property
+    def qkv_bias(self) -> bool:
+        return self.bias if self.attention.qkv_bias is None else self.attention.qkv_bias
+
+    @property
+    def block_norms(self) -> int:
+        """Norms of a block."""
+        return 1 if self.parallel_residual and self.norm.shared else 2
+
+    def is_dense(self, layer: int) -> bool:
+        """Whether a layer sees all tokens, whatever the window is."""
+        every = self.attention.dense_every
+        return self.attention.window is None or (every is not None and layer % every == 0)
+
     def problems(self) -> Iterator[Problem]:
+        if self.attention.qk_gain and not self.attention.qk_norm:
+            what = "model.attention.qk_gain is the gain of a norm that there is not"
+            yield Problem("model.attention.qk_gain", what, "model.attention.qk_norm=true")
+        if self.attention.dense_every is not None and self.attention.window is None:
+            what = "model.attention.dense_every needs a window: without one every layer sees all tokens"
+            yield Problem("model.attention.dense_every", what, "model.attention.window=256")
+        if self.rope.scaling == "llama3" and self.rope.low >= self.rope.high:
+            what = f"model.rope.low={self.rope.low:g} is not below model.rope.high={self.rope.high:g}"
+            yield Problem("model.rope.low", what, "model.rope.low=1 model.rope.high=4")
         if self.attention.head_dim is None and self.n_embd % self.n_head:
             near = min(divisors(self.n_embd), key=lambda d: (abs(d - self.n_head), d))
             yield Problem(

@@ -17,7 +17,8 @@ def count_parameters(cfg: ModelConfig, vocab_size: int) -> dict[str, int]:
     return {
         "token_embedding": vocab_size * cfg.n_embd,
         "positions": cfg.block_size * cfg.n_embd if cfg.position == "learned" else 0,
-        "attention": cfg.n_layer * (_attention_matrices(cfg) + cfg.bias * (_qkv_width(cfg) + cfg.n_embd)),
+        "attention": cfg.n_layer
+        * (_attention_matrices(cfg) + cfg.qkv_bias * _qkv_width(cfg) + cfg.bias * cfg.n_embd + _qk_gains(cfg)),
         "mlp": cfg.n_layer * (_mlp_matrices(cfg) + cfg.bias * (_mlp_inputs(cfg) * cfg.mlp_width + cfg.n_embd)),
         "norms": _norms(cfg) * cfg.n_embd * (2 if cfg.bias and cfg.norm.kind == "layernorm" else 1),
         "head": 0 if cfg.tie_embeddings else vocab_size * cfg.n_embd,
@@ -33,8 +34,9 @@ def flops_per_token(cfg: ModelConfig, vocab_size: int, context: int | None = Non
     block_size), at most the window; the half of the scores that a causal mask hides is counted,
     as is usual, so a kernel that skips it shows a higher share of the peak.
     """
-    seen = min(context or cfg.block_size, cfg.attention.window or cfg.block_size)
-    return 6 * _products(cfg, vocab_size) + 12 * cfg.n_layer * cfg.n_head * cfg.head_dim * seen
+    most = context or cfg.block_size
+    seen = sum(most if cfg.is_dense(n) else min(most, cfg.attention.window or most) for n in range(cfg.n_layer))
+    return 6 * _products(cfg, vocab_size) + 12 * cfg.n_head * cfg.head_dim * seen
 
 
 def training_memory(cfg: ModelConfig, vocab_size: int, batch: int, dtype: str, device: str = "cpu") -> dict[str, int]:
@@ -70,7 +72,7 @@ def _kept_by_block(cfg: ModelConfig, size: int, device: str) -> int:
     The residual stream, what RMS norms keep and attention weights are float32 even under autocast.
     """
     queries, keys = cfg.n_head * cfg.head_dim, cfg.n_kv_head * cfg.head_dim
-    norms = 1 if cfg.parallel_residual else 2
+    norms = cfg.block_norms
     floats = norms * cfg.n_embd  # a norm's input, or what RMS makes of it
     values = norms * cfg.n_embd  # the norms' outputs, which the matrices read
     values += cfg.mlp_width * (4 if cfg.mlp.kind == "swiglu" else 2)  # before and after activation and gate
@@ -111,4 +113,8 @@ def _mlp_matrices(cfg: ModelConfig) -> int:
 
 
 def _norms(cfg: ModelConfig) -> int:
-    return cfg.n_layer * (1 if cfg.parallel_residual else 2) + (cfg.norm.place == "pre")
+    return cfg.n_layer * cfg.block_norms + (cfg.norm.place == "pre")
+
+
+def _qk_gains(cfg: ModelConfig) -> int:
+    return 2 * cfg.head_dim if cfg.attention.qk_gain else 0

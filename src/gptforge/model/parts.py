@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gptforge.config import ModelConfig
+from gptforge.config.model import RopeConfig
 from gptforge.model.elementwise import dropped, relu2, turned, unit_rms
 
 
@@ -40,6 +41,17 @@ class RMSNorm(nn.RMSNorm):
         return unit_rms(x, self.eps or 0.0) * self.weight
 
 
+class Gain(nn.Module):
+    """A gain for each value of the last dimension: the second half of a norm, whose first is shared with others."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight.to(x.dtype)
+
+
 def layernorm(cfg: ModelConfig) -> nn.Module:
     """Layer normalisation (Ba et al. 2016), with a bias where the linear layers have one."""
     return nn.LayerNorm(cfg.n_embd, cfg.norm.eps, bias=cfg.bias)
@@ -63,14 +75,16 @@ def gelu(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": gelu, "relu2": relu2, "swiglu": F.silu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": gelu, "gelu_erf": F.gelu, "relu2": relu2, "swiglu": F.silu,
+}  # fmt: skip
 GATED = ("swiglu",)
 
 
 class MLP(nn.Module):
     """The feed-forward layer, (..., n_embd) to the same shape.
 
-    gelu and relu2: proj(act(fc(x))). swiglu (Shazeer 2020): proj(silu(gate(x)) * fc(x)).
+    gelu, gelu_erf and relu2: proj(act(fc(x))). swiglu (Shazeer 2020): proj(silu(gate(x)) * fc(x)).
     """
 
     def __init__(self, cfg: ModelConfig) -> None:
@@ -89,18 +103,32 @@ class MLP(nn.Module):
 Rotary = tuple[Tensor, Tensor]
 
 
-def rotary_table(positions: Tensor, dim: int, theta: float) -> Rotary:
+def frequencies(dim: int, rope: RopeConfig, device: torch.device) -> Tensor:
+    """By how many radians a token each pair of dimensions turns, (dim / 2): theta ** (-2 i / dim), before scaling.
+
+    linear divides by `factor` (Chen et al. 2023). llama3 (Llama 3.1's released code) divides what turns less than `low`
+    times in the original context, leaves what turns more than `high` times, and goes from one to the other between.
+    """
+    frequency = rope.theta ** (-torch.arange(0, dim, 2, device=device, dtype=torch.float32) / dim)
+    if rope.scaling == "linear":
+        return frequency / rope.factor
+    if rope.scaling == "llama3":
+        turns = rope.original * frequency / (2 * torch.pi)
+        kept = ((turns - rope.low) / (rope.high - rope.low)).clamp(0, 1)
+        return frequency * (kept + (1 - kept) / rope.factor)
+    return frequency
+
+
+def rotary_table(positions: Tensor, dim: int, rope: RopeConfig) -> Rotary:
     """Cosines and sines of RoPE (Su et al. 2021) for integer positions.
 
-    `dim` (even) is how many dimensions of a head are rotated; pair i turns by
-    position * theta ** (-2 i / dim) radians. Positions of shape (..., T) give two float32 tables
-    of shape (..., T, 1, dim / 2), whose axis of one stands for the heads.
+    `dim` (even) is how many dimensions of a head are rotated, by `frequencies`. Positions of shape (..., T) give two
+    float32 tables of shape (..., T, 1, dim / 2), whose axis of one stands for the heads.
 
     It is computed at each forward pass instead of kept: a buffer made on the meta device would
     hold no values, and the cost is that of one row per token.
     """
-    frequency = theta ** (-torch.arange(0, dim, 2, device=positions.device, dtype=torch.float32) / dim)
-    angle = positions[..., None, None].float() * frequency
+    angle = positions[..., None, None].float() * frequencies(dim, rope, positions.device)
     return angle.cos(), angle.sin()
 
 

@@ -11,14 +11,14 @@ from gptforge.model.attention import Attention, Context
 from gptforge.model.cache import KVCache
 from gptforge.model.loss import summed_loss
 from gptforge.model.masks import causal_mask, token_positions
-from gptforge.model.parts import MLP, Dropout, Embedding, Linear, make_norm, rotary_table
+from gptforge.model.parts import MLP, Dropout, Embedding, Gain, Linear, make_norm, rotary_table
 
 
 class Block(nn.Module):
     """Attention and feed-forward around the residual stream, (B, T, n_embd) to the same shape.
 
-    Norms come before the branches (pre: GPT-2) or after the sums (post: GPT-1); with
-    parallel_residual both branches read one norm of the same input (GPT-J).
+    Norms come before the branches (pre: GPT-2) or after the sums (post: GPT-1); with parallel_residual both branches
+    read the same input, through one norm (GPT-J) or one each (GPT-NeoX).
     """
 
     def __init__(self, cfg: ModelConfig, layer: int) -> None:
@@ -26,14 +26,16 @@ class Block(nn.Module):
         self.post = cfg.norm.place == "post"
         self.attn_norm = make_norm(cfg)
         self.attn = Attention(cfg, layer)
-        self.mlp_norm = None if cfg.parallel_residual else make_norm(cfg)
+        self.parallel = cfg.parallel_residual
+        self.mlp_norm = make_norm(cfg) if cfg.block_norms == 2 else None
         self.mlp = MLP(cfg)
         self.dropout = Dropout(cfg.dropout or 0.0)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        if self.mlp_norm is None:
+        if self.mlp_norm is None or self.parallel:
             h = self.attn_norm(x)
-            return x + self.dropout(self.attn(h, context)) + self.dropout(self.mlp(h))
+            other = h if self.mlp_norm is None else self.mlp_norm(x)
+            return x + self.dropout(self.attn(h, context)) + self.dropout(self.mlp(other))
         if self.post:
             x = self.attn_norm(x + self.dropout(self.attn(x, context)))
             return self.mlp_norm(x + self.dropout(self.mlp(x)))
@@ -153,11 +155,14 @@ class Transformer(nn.Module):
         if seen + new > self.cfg.block_size:
             raise ValueError(f"{seen} + {new} tokens exceed the block size of {self.cfg.block_size}")
         positions = token_positions(new, seen, documents, inputs.device)
-        mask = causal_mask(new, seen + new, self.cfg.attention.window, documents, inputs.device)
+        window, dense = self.cfg.attention.window, None
+        mask = causal_mask(new, seen + new, window, documents, inputs.device)
+        if self.cfg.attention.dense_every is not None:
+            dense = causal_mask(new, seen + new, None, documents, inputs.device)
         rotary = None
         if self.cfg.position == "rope":
-            rotary = rotary_table(positions, self.cfg.rotary_dim, self.cfg.rope.theta)
-        return positions, Context(rotary, mask, cache)
+            rotary = rotary_table(positions, self.cfg.rotary_dim, self.cfg.rope)
+        return positions, Context(rotary, mask, cache, dense)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Rows (..., n_embd) to float32 logits (..., vocab_size), bounded as in Gemma 2 if so configured."""
@@ -183,7 +188,7 @@ def param_roles(model: nn.Module) -> dict[str, str]:
             roles[name] = "embedding"
         elif isinstance(module, nn.Linear):
             roles[name] = "head" if owner == "head" else "matrix"
-        elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
+        elif isinstance(module, nn.LayerNorm | nn.RMSNorm | Gain):
             roles[name] = "norm"
         else:
             raise TypeError(f"{name}: what role do parameters of {type(module).__name__} have?")

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from gptforge import compiling
 from gptforge.model import Transformer
 from gptforge.model.attention import Attention
-from gptforge.model.parts import MLP, Dropout, Linear, RMSNorm
+from gptforge.model.parts import MLP, Dropout, Gain, Linear, RMSNorm
 from gptforge.model.transformer import Block
 from gptforge.runtime import available_memory, cpu_vendor
-from gptforge.sampling.fused import MOST_TEXTS, FusedStep
+from gptforge.sampling.fused import MOST_TEXTS, FusedStep, unknown
 from gptforge.sampling.products import FORMS, INT8_ROWS, Machine, Product, choose_form, int8, rotation, swapped
 from gptforge.sampling.quantize import Quantized
 
@@ -48,7 +48,7 @@ def obstacle(model: nn.Module) -> str | None:
     """Why the fast decoder cannot stand in for a model's forward; None: it can."""
     if type(model) is not Transformer:
         return f"{type(model).__name__} is not the built-in decoder"
-    known = {Transformer, Block, Attention, MLP, Linear, nn.ModuleList, Dropout, nn.Identity}
+    known = {Transformer, Block, Attention, MLP, Linear, Gain, nn.ModuleList, Dropout, nn.Identity}
     for name, module in model.named_modules():
         if type(module) not in known | {nn.LayerNorm, RMSNorm} and not isinstance(module, nn.Embedding):
             return f"{name} is a {type(module).__name__}"
@@ -95,6 +95,8 @@ class Layer(NamedTuple):
     qkv: Product
     attn_proj: Product
     mlp_norm: Callable[[Tensor], Tensor] | None
+    gain: Tensor | None  # of queries and keys, (n_head + n_kv_head, head_dim)
+    dense: bool  # it sees all tokens, whatever the window is
     gate: Product | None
     fc: Product
     mlp_proj: Product
@@ -104,7 +106,8 @@ class Place(NamedTuple):
     """Where a step's tokens go, the same for all layers."""
 
     positions: Tensor  # (B, T), which are places in the cache too
-    mask: Tensor | None  # (B, 1, T, S); None: all that is filled is seen
+    mask: Tensor | None  # (B, 1, T, S) of layers with a window; None: all that is filled is seen
+    dense: Tensor | None  # the same of layers without
     rotary: tuple[Tensor, Tensor] | None  # (B * T, 1, head_dim) each
     start: int | None  # the first position if it is the same in all rows
     end: int  # how much of the cache is read
@@ -151,7 +154,7 @@ class FastDecoder:
         self._lengths = [0] * rows
         self._rotary = None
         if cfg.position == "rope":
-            table = rotation(max_len, cfg.rotary_dim, cfg.head_dim, cfg.rope.theta, self._device)
+            table = rotation(max_len, cfg.rotary_dim, cfg.head_dim, cfg.rope, self._device)
             self._rotary = table[0].to(weight.dtype), table[1].to(weight.dtype)
             self._swap = swapped(cfg.rotary_dim, cfg.head_dim, self._device)
         # Values go through the rotation too, with cosine 1 and sine 0: queries, keys and values stay in one piece.
@@ -163,7 +166,7 @@ class FastDecoder:
             self._weights  # noqa: B018 -- taken now: what is compiled must not look at the machine
             fixed = torch.compile(self._fixed, dynamic=False, fullgraph=True)
             self._step_of_one = compiling.guarded(fixed, self._eager, warn)
-        elif step == "fused" and rows <= MOST_TEXTS:
+        elif step == "fused" and rows <= MOST_TEXTS and not unknown(cfg):
             fused = FusedStep(model, max_len, self._int8)
             self._step_of_one = lambda tokens, positions: fused(tokens, positions, self._kv)
 
@@ -192,6 +195,8 @@ class FastDecoder:
                 product(attn.qkv),
                 product(attn.proj),
                 None if block.mlp_norm is None else norm_of(block.mlp_norm),
+                gain_of(attn),
+                attn.dense,
                 None if mlp.gate is None else product(mlp.gate),
                 product(mlp.fc),
                 product(mlp.proj),
@@ -258,24 +263,25 @@ class FastDecoder:
         self._lengths = [self._lengths[row] for row in rows]
 
     def _place(self, positions: Tensor, end: int, start: int | None, masked: bool) -> Place:
-        mask = None
+        mask = dense = None
         if masked:
             key = torch.arange(end, device=self._device)
-            mask = key <= positions[..., None]
+            mask = dense = (key <= positions[..., None])[:, None]
             if self._cfg.attention.window is not None:
-                mask = mask & (key > positions[..., None] - self._cfg.attention.window)
-            mask = mask[:, None]
+                mask = mask & (key > positions[..., None] - self._cfg.attention.window)[:, None]
         rotary = None
         if self._rotary is not None:
             cos, sin = (t[positions.view(-1), None] for t in self._rotary)
             rotary = torch.where(self._turning, cos, 1.0), torch.where(self._turning, sin, 0.0)
-        return Place(positions, mask, rotary, start, end)
+        return Place(positions, mask, dense, rotary, start, end)
 
     def _block(self, x: Tensor, layer: Layer, kv: Tensor, place: Place) -> Tensor:
         """As Block.forward, over (B * T, n_embd)."""
-        if layer.mlp_norm is None:
+        if self._cfg.parallel_residual:
             h = layer.attn_norm(x)
-            return self._mlp(h, layer, self._attend(h, layer, kv, place, x))
+            other = h if layer.mlp_norm is None else layer.mlp_norm(x)
+            return self._mlp(other, layer, self._attend(h, layer, kv, place, x))
+        assert layer.mlp_norm is not None
         if self._cfg.norm.place == "post":
             x = layer.attn_norm(self._attend(x, layer, kv, place, x))
             return layer.mlp_norm(self._mlp(x, layer, x))
@@ -291,10 +297,12 @@ class FastDecoder:
         """As Attention.forward, with the residual added; writes this layer's keys and values, (B, 2, heads, S, D)."""
         cfg = self._cfg
         B, T = place.positions.shape
+        mask = place.dense if layer.dense else place.mask
         heads = layer.qkv(h, "", None).view(B * T, -1, cfg.head_dim)
         if cfg.attention.qk_norm:
             qk, v = heads.split((cfg.n_head + cfg.n_kv_head, cfg.n_kv_head), dim=1)
-            heads = torch.cat((F.rms_norm(qk, (cfg.head_dim,), eps=cfg.norm.eps), v), dim=1)
+            qk = F.rms_norm(qk, (cfg.head_dim,), eps=cfg.norm.eps)
+            heads = torch.cat((qk if layer.gain is None else qk * layer.gain, v), dim=1)
         if place.rotary is not None:
             cos, sin = place.rotary
             heads = torch.addcmul(heads * cos, heads[..., self._swap], sin)
@@ -306,12 +314,20 @@ class FastDecoder:
             kv[:, self._rows, :, place.positions] = new
         k, v = kv.narrow(3, 0, place.end).unbind(0)
         if T == 1:  # the queries that share a key stand as if they were tokens
-            y = seen_by_one(q.reshape(B * cfg.n_kv_head, -1, cfg.head_dim), k, v, place.mask)
+            y = seen_by_one(q.reshape(B * cfg.n_kv_head, -1, cfg.head_dim), k, v, mask)
             return layer.attn_proj(y.view(B, -1), "", residual)
         q = q.view(B, T, cfg.n_head, cfg.head_dim).transpose(1, 2)
         grouped = cfg.n_head != cfg.n_kv_head
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=place.mask, enable_gqa=grouped)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped)
         return layer.attn_proj(y.transpose(1, 2).reshape(B * T, -1), "", residual)
+
+
+def gain_of(attn: Attention) -> Tensor | None:
+    """The gains of queries and keys as one, (n_head + n_kv_head, head_dim)."""
+    if attn.q_gain is None or attn.k_gain is None:
+        return None
+    rows = [attn.q_gain.weight] * attn.n_head + [attn.k_gain.weight] * attn.n_kv_head
+    return torch.stack(rows).detach()
 
 
 def seen_by_one(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gptforge import native
+from gptforge.config import ModelConfig
 from gptforge.model import Transformer
 from gptforge.model.transformer import Block
 from gptforge.sampling.products import rotation
@@ -80,6 +81,19 @@ def obstacle(weight: Tensor) -> str | None:
     return None
 
 
+def unknown(cfg: ModelConfig) -> str | None:
+    """Which part of a model the C code does not know; None: it knows all."""
+    if cfg.mlp.kind not in ACTIVATIONS:
+        return f"the C code has no {cfg.mlp.kind}"
+    if cfg.attention.qk_gain:
+        return "the C code has no gains of queries and keys"
+    if cfg.attention.dense_every is not None:
+        return "the C code has one window for all layers"
+    if cfg.parallel_residual and not cfg.norm.shared:
+        return "the C code has one norm for parallel branches"
+    return None
+
+
 class FusedStep:
     """A model as the C code sees it. Its weights are not copied, so they must stay where they are.
 
@@ -131,7 +145,7 @@ class FusedStep:
         kinds = (ACTIVATIONS[cfg.mlp.kind], cfg.norm.place == "pre", cfg.parallel_residual, cfg.attention.qk_norm)
         cos = sin = None
         if cfg.position == "rope":
-            table = rotation(self._max_len, cfg.rotary_dim, cfg.head_dim, cfg.rope.theta, torch.device("cpu"))
+            table = rotation(self._max_len, cfg.rotary_dim, cfg.head_dim, cfg.rope, torch.device("cpu"))
             cos, sin = map(self._floats, table)
         return Model(
             *sizes,

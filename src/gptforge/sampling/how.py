@@ -7,10 +7,9 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from gptforge import compiling
 from gptforge.config import ModelConfig
+from gptforge.model import Transformer
 from gptforge.runtime import Choice
 from gptforge.sampling import fused
 from gptforge.sampling.quantize import Quantized
@@ -28,15 +27,16 @@ class How:
     warn: Callable[[str], object] = warnings.warn
 
 
-def choose_step(asked: bool | None, weight: Tensor, capability: tuple[int, int] | None) -> Choice:
-    """The step for a model with such weights: `asked` is runtime.compile, `capability` that of a GPU.
+def choose_step(asked: bool | None, model: Transformer, capability: tuple[int, int] | None) -> Choice:
+    """The step for a model: `asked` is runtime.compile, `capability` that of a GPU.
 
     On a CPU C code, which is compiled in a second. torch.compile takes 10 to 60 s, so only if asked for.
     """
     if asked is False:
         return Choice("plain", "asked for")
+    weight = model.tok_emb.weight
     if weight.device.type == "cpu":
-        found = fused.obstacle(weight)
+        found = fused.unknown(model.cfg) or fused.obstacle(weight)
         return Choice("plain", found) if found else Choice("fused", "one call of C code a token")
     if not asked:
         return Choice("plain", "compiling takes longer than most texts")

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gptforge.config.model import RopeConfig
+from gptforge.model.parts import frequencies
 from gptforge.sampling.quantize import Quantized
 
 # x (rows, in), activation ("" for none), what is added to the result (rows, out) or None -> (rows, out)
@@ -18,10 +20,12 @@ Product = Callable[[Tensor, str, Tensor | None], Tensor]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "": lambda x: x,
     "gelu": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu_erf": F.gelu,
     "relu2": lambda x: F.relu(x).square(),
     "silu": F.silu,
 }
-FUSED = {"": ("none", ""), "gelu": ("gelu", "tanh"), "silu": ("swish", "")}  # activations that oneDNN computes along
+# Activations that oneDNN computes along
+FUSED = {"": ("none", ""), "gelu": ("gelu", "tanh"), "gelu_erf": ("gelu", "none"), "silu": ("swish", "")}
 PACK_BYTES = 2**19  # below, a weight stays in the cache of a core, and the 15 us that a packed call takes cost more
 PACK_SHARE = 0.5  # of the free memory that copies of the weights may take
 INT8_ROWS = 4  # rows up to which eight bits are read faster; beyond, the time goes into multiplying
@@ -127,14 +131,13 @@ FORMS: dict[str, Callable[[Tensor, Tensor | None, int], Product]] = {
 }
 
 
-def rotation(positions: int, dim: int, head_dim: int, theta: float, device: torch.device) -> tuple[Tensor, Tensor]:
+def rotation(positions: int, dim: int, head_dim: int, rope: RopeConfig, device: torch.device) -> tuple[Tensor, Tensor]:
     """RoPE as x * cos + swapped(x) * sin: the two tables (positions, head_dim) in float32.
 
     What `model.parts.rotate` computes in pieces: dimensions past `dim` have cosine 1 and sine 0.
     """
     half = dim // 2
-    frequency = theta ** (-torch.arange(0, dim, 2, device=device, dtype=torch.float32) / dim)
-    angle = torch.arange(positions, device=device)[:, None].float() * frequency
+    angle = torch.arange(positions, device=device)[:, None].float() * frequencies(dim, rope, device)
     cos = torch.ones(positions, head_dim, device=device)
     sin = torch.zeros(positions, head_dim, device=device)
     cos[:, :half] = cos[:, half:dim] = angle.cos()

@@ -167,8 +167,7 @@ class HarnessModel(TemplateLM):
 
     def _written(self, contexts: Sequence[str], cfg: SamplingConfig, seed: int) -> list[str]:
         starts = [self.tok_encode(context) or [self.prefix_token_id] for context in contexts]
-        weight = self._model.tok_emb.weight
-        how = How(step=str(choose_step(None, weight, None).value), warn=say)
+        how = How(step=str(choose_step(None, self._model, None).value), warn=say)
         with self._memory():
             return texts(self._model, self._coder, starts, cfg, seed, how)
 

@@ -1,0 +1,103 @@
+"""Directories as Hugging Face's transformers has them: config.json, and safetensors in one file or several.
+
+Knows files and what may be wrong with them; which tensor is which, families.py knows. Never runs code from there.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gptforge.errors import CheckpointError
+from gptforge.interop.families import Family, links_of, model_config, of
+from gptforge.jsonfile import read_json, write_json
+from gptforge.model import Transformer
+from gptforge.tensors import announced
+
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """The tensors of a directory by name, each read when it is asked for."""
+
+    path: Path
+    files: Mapping[str, str]  # the file of each tensor
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Raises CheckpointError for a file that is missing or damaged, and for values that are no numbers."""
+        file = self.path / self.files[name]
+        try:
+            with safe_open(file, "pt") as opened:
+                tensor = opened.get_tensor(name)
+        except FileNotFoundError:
+            raise CheckpointError(f"{file.name} is missing, which has {name}", where=str(file)) from None
+        except (SafetensorError, OSError) as e:
+            raise CheckpointError(f"{name} cannot be read: {e}", where=str(file)) from None
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{name} has values that are no numbers", where=str(file))
+        return tensor
+
+
+def load(path: Path) -> Transformer:
+    """The model of a directory, in the number format of its files. Raises ConfigError for what gptforge cannot be,
+    CheckpointError for what is missing or does not fit."""
+    config = read_json(path / CONFIG, "the config")
+    if "auto_map" in config and config.get("model_type") is None:
+        raise CheckpointError("this model is code, which gptforge does not run", where=str(path / CONFIG))
+    cfg, found = model_config(config), shards(path)
+    with torch.device("meta"):
+        model = Transformer(cfg, int(config["vocab_size"]))
+    model.load_state_dict(dict(_joined(model, config, found)), assign=True)
+    return model.eval()
+
+
+def shards(path: Path) -> Shards:
+    """Where each tensor of a directory is. Raises CheckpointError where there is none."""
+    if (path / INDEX).exists():
+        held = read_json(path / INDEX, "the index of the weights").get("weight_map")
+        if not isinstance(held, dict) or not all(_plain(name) for name in held.values()):
+            raise CheckpointError("the index of the weights names no files", where=str(path / INDEX))
+        return Shards(path, {str(name): str(file) for name, file in held.items()})
+    if (path / WEIGHTS).exists():
+        return Shards(path, dict.fromkeys(announced(path / WEIGHTS), WEIGHTS))
+    pickled = next((name for name in PICKLES if (path / name).exists()), None)
+    what = f"{pickled} is a pickle, which could run anything" if pickled else f"there is no {WEIGHTS}"
+    fix = "save it as safetensors: model.save_pretrained(PATH) in transformers" if pickled else ""
+    raise CheckpointError(what, where=str(path), fix=fix)
+
+
+def save(model: Transformer, family: Family, path: Path) -> None:
+    """Writes a model's weights and config into a directory, which must be there. Raises OSError."""
+    cfg, own = model.cfg, model.state_dict()
+    links = links_of(family, cfg)
+    theirs = {n: part for link in links for n, part in zip(link.names, link.parted(own[link.ours]), strict=True)}
+    (dtype,) = {str(tensor.dtype).removeprefix("torch.") for tensor in theirs.values()}
+    told = {"architectures": [family.architecture], "model_type": family.model_type, "torch_dtype": dtype}
+    save_file(theirs, path / WEIGHTS, metadata={"format": "pt"})
+    write_json(path / CONFIG, told | {"vocab_size": model.vocab_size} | family.theirs(cfg))
+
+
+def _plain(name: Any) -> bool:
+    """Whether this is the name of a file in the directory itself."""
+    return isinstance(name, str) and name == Path(name).name and name not in ("", ".", "..")
+
+
+def _joined(model: Transformer, config: Mapping[str, Any], found: Shards) -> Iterator[tuple[str, Tensor]]:
+    """Our tensors by name. Those of a bare model may lack the prefix that the whole one has, as GPT-2's do."""
+    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    for link in links_of(of(config), model.cfg):
+        names = [name if name in found.files else name.partition(".")[2] for name in link.names]
+        if lost := [name for name, own in zip(link.names, names, strict=True) if own not in found.files]:
+            raise CheckpointError(f"there is no tensor {lost[0]}", where=str(found.path))
+        own = link.joined([found[name] for name in names])
+        if own.shape != wanted[link.ours]:
+            shapes = f"{tuple(own.shape)} where {tuple(wanted[link.ours])} is wanted"
+            raise CheckpointError(f"{' + '.join(names)} is of shape {shapes}", where=str(found.path))
+        yield link.ours, own

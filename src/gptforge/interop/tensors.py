@@ -1,0 +1,71 @@
+"""How one tensor of ours is made of others, and they of it again. Knows shapes, not which model they belong to."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """One of ours is one of theirs; with `turned` theirs has inputs in rows and outputs in columns."""
+
+    ours: str
+    theirs: str
+    turned: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        return [self.theirs]
+
+    def joined(self, found: Sequence[Tensor]) -> Tensor:
+        return found[0].t().contiguous() if self.turned else found[0]
+
+    def parted(self, own: Tensor) -> list[Tensor]:
+        return [own.t().contiguous() if self.turned else own]
+
+
+@dataclass(frozen=True, slots=True)
+class Stacked:
+    """One of ours has several of theirs on top of each other, with so many rows each."""
+
+    ours: str
+    theirs: tuple[str, ...]
+    rows: tuple[int, ...]
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.theirs)
+
+    def joined(self, found: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(found))
+
+    def parted(self, own: Tensor) -> list[Tensor]:
+        return [part.contiguous() for part in own.split(self.rows)]
+
+
+@dataclass(frozen=True, slots=True)
+class ByHead:
+    """Queries, keys and values: ours are all queries, all keys, all values; theirs those three of each head in turn."""
+
+    ours: str
+    theirs: str
+    n_head: int
+
+    @property
+    def names(self) -> list[str]:
+        return [self.theirs]
+
+    def joined(self, found: Sequence[Tensor]) -> Tensor:
+        return self._swapped(found[0], self.n_head, 3)
+
+    def parted(self, own: Tensor) -> list[Tensor]:
+        return [self._swapped(own, 3, self.n_head)]
+
+    def _swapped(self, x: Tensor, outer: int, inner: int) -> Tensor:
+        return x.view(outer, inner, -1, *x.shape[1:]).transpose(0, 1).reshape(x.shape).contiguous()
+
+
+Link = Same | Stacked | ByHead
+Links = Callable[[int], Iterator[Link]]

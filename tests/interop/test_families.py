@@ -1,0 +1,174 @@
+"""Each family against transformers' own model of it: the same logits both ways, and back to the same bits."""
+
+import pytest
+import torch
+
+transformers = pytest.importorskip("transformers")
+
+from safetensors.torch import load_file, save_file  # noqa: E402
+
+from gptforge.errors import CheckpointError, ConfigError  # noqa: E402
+from gptforge.interop.directory import WEIGHTS, load, save, shards  # noqa: E402
+from gptforge.interop.families import FAMILIES, model_config, of  # noqa: E402
+
+VOCAB = 61
+LLAMA = {
+    "num_hidden_layers": 3, "num_attention_heads": 6, "num_key_value_heads": 2, "hidden_size": 48,
+    "intermediate_size": 52, "max_position_embeddings": 24, "vocab_size": VOCAB, "rms_norm_eps": 1e-5,
+}  # fmt: skip
+NEOX = {
+    "num_hidden_layers": 3, "num_attention_heads": 3, "hidden_size": 48, "intermediate_size": 100,
+    "max_position_embeddings": 24, "vocab_size": VOCAB, "rotary_pct": 0.25, "layer_norm_eps": 1e-4,
+}  # fmt: skip
+LLAMA3 = {
+    "rope_type": "llama3", "rope_theta": 5000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}  # fmt: skip
+LINEAR = {"rope_type": "linear", "rope_theta": 500.0, "factor": 3.0}
+WINDOW = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 0}
+MODELS = {
+    "gpt2": ("gpt2", {"n_layer": 3, "n_head": 3, "n_embd": 30, "n_positions": 24, "vocab_size": VOCAB}),
+    "gpt2, odd": (
+        "gpt2",
+        {"n_layer": 2, "n_head": 5, "n_embd": 25, "n_positions": 24, "vocab_size": VOCAB, "n_inner": 33,
+         "activation_function": "gelu", "tie_word_embeddings": False},
+    ),
+    "pythia": ("gpt_neox", NEOX),
+    "neox, in turn, tied": ("gpt_neox", NEOX | {"use_parallel_residual": False, "tie_word_embeddings": True}),
+    "llama": ("llama", LLAMA),
+    "llama 3.1, tied": ("llama", LLAMA | {"tie_word_embeddings": True, "rope_parameters": LLAMA3}),
+    "llama, biases": ("llama", LLAMA | {"attention_bias": True, "mlp_bias": True}),
+    "llama, linear": ("llama", LLAMA | {"rope_parameters": LINEAR}),
+    "mistral": ("mistral", LLAMA | {"sliding_window": 5, "head_dim": 10}),
+    "qwen2": ("qwen2", LLAMA),
+    "qwen3": ("qwen3", LLAMA | {"head_dim": 12}),
+    "qwen3, window": ("qwen3", LLAMA | {"head_dim": 12} | WINDOW),
+}  # fmt: skip
+each = pytest.mark.parametrize("name", MODELS)
+
+
+def close(found: torch.Tensor, wanted: torch.Tensor) -> None:
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
+
+
+def theirs(model_type: str, options: dict, seed: int):
+    """A model of theirs whose weights, biases and gains are all drawn."""
+    config = transformers.AutoConfig.for_model(model_type, **options)
+    config._attn_implementation = "eager"
+    torch.manual_seed(seed)
+    model = transformers.AutoModelForCausalLM.from_config(config).eval().float()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    for name, parameter in model.named_parameters():
+        if "norm" in name or ".ln_" in name:
+            parameter.data += 1
+    return model
+
+
+@each
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@torch.no_grad()
+def test_logits_are_theirs(name, seed, tmp_path):
+    other = theirs(*MODELS[name], seed)
+    other.save_pretrained(tmp_path)
+    model = load(tmp_path)
+    tokens = torch.randint(VOCAB, (2, 23), generator=torch.Generator().manual_seed(seed))
+    close(model(tokens), other(tokens).logits)
+    padded = torch.cat((tokens[:, :15], torch.zeros(2, 5, dtype=torch.long)), 1)
+    seen = torch.tensor([[1] * 15 + [0] * 5] * 2)
+    close(model(tokens[:, :15]), other(padded, attention_mask=seen).logits[:, :15])
+
+
+@each
+@torch.no_grad()
+def test_there_and_back_are_the_same_bits_and_the_same_model(name, tmp_path):
+    other = theirs(*MODELS[name], 4)
+    other.save_pretrained(tmp_path / "theirs")
+    model = load(tmp_path / "theirs")
+    (tmp_path / "ours").mkdir()
+    save(model, FAMILIES[MODELS[name][0]], tmp_path / "ours")
+    before, after = (load_file(tmp_path / place / WEIGHTS) for place in ("theirs", "ours"))
+    assert before.keys() == after.keys() and all(torch.equal(before[n], after[n]) for n in before)
+    assert load(tmp_path / "ours").cfg == model.cfg
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours").eval()
+    tokens = torch.randint(VOCAB, (2, 23), generator=torch.Generator().manual_seed(5))
+    close(again(tokens).logits, model(tokens))
+
+
+@torch.no_grad()
+def test_a_model_in_several_files(tmp_path):
+    other = theirs(*MODELS["llama"], 1)
+    other.save_pretrained(tmp_path, max_shard_size="40KB")
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 2
+    tokens = torch.arange(20)[None]
+    close(load(tmp_path)(tokens), other(tokens).logits)
+    shard = sorted(tmp_path.glob("model-*.safetensors"))[1]
+    shard.unlink()
+    with pytest.raises(CheckpointError, match=f"{shard.name} is missing, which has model.layers"):
+        load(tmp_path)
+
+
+def test_a_bare_gpt2_has_no_prefix(tmp_path):
+    other = theirs(*MODELS["gpt2"], 1)
+    other.transformer.save_pretrained(tmp_path)
+    tokens = torch.arange(20)[None]
+    with torch.no_grad():
+        close(load(tmp_path)(tokens), other(tokens).logits)
+
+
+@pytest.mark.parametrize(
+    ("harm", "what"),
+    [
+        (lambda state: state.pop("model.norm.weight"), "there is no tensor model.norm.weight"),
+        (lambda state: state.update({"model.norm.weight": torch.ones(7)}), r"shape \(7,\) where \(48,\) is wanted"),
+        (lambda state: state["model.norm.weight"].fill_(float("nan")), "model.norm.weight has values that are no num"),
+    ],
+)
+def test_tensors_that_are_not_as_they_should_be(harm, what, tmp_path):
+    theirs(*MODELS["llama"], 1).save_pretrained(tmp_path)
+    state = load_file(tmp_path / WEIGHTS)
+    harm(state)
+    save_file(state, tmp_path / WEIGHTS)
+    with pytest.raises(CheckpointError, match=what):
+        load(tmp_path)
+
+
+def test_pickles_code_and_torn_files_are_refused(tmp_path):
+    theirs(*MODELS["llama"], 1).save_pretrained(tmp_path)
+    whole = (tmp_path / WEIGHTS).read_bytes()
+    (tmp_path / WEIGHTS).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load(tmp_path)
+    (tmp_path / WEIGHTS).rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"is a pickle[\s\S]*save_pretrained"):
+        load(tmp_path)
+    (tmp_path / "pytorch_model.bin").unlink()
+    with pytest.raises(CheckpointError, match=r"there is no model\.safetensors"):
+        load(tmp_path)
+    (tmp_path / "config.json").write_text('{"auto_map": {"AutoModel": "modeling.Mine"}}')
+    with pytest.raises(CheckpointError, match="is code, which gptforge does not run"):
+        load(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../a.safetensors"}}')
+    with pytest.raises(CheckpointError, match="names no files"):
+        shards(tmp_path)
+
+
+def test_a_family_that_is_not_known_is_named_with_those_that_are():
+    with pytest.raises(ConfigError, match=r"no model_type 'lama'[\s\S]*llama is known"):
+        of({"model_type": "lama"})
+    assert set(FAMILIES) >= {"gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3"}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "changes", "what"),
+    [
+        ("llama", {"hidden_act": "relu"}, "hidden_act=relu cannot be expressed"),
+        ("llama", {"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "rope_type=yarn"),
+        ("llama", {"attention_bias": True}, "without mlp_bias"),
+        ("gpt_neox", {"hidden_act": "swish"}, "activation swish"),
+        ("gpt_neox", {"attention_bias": False}, "attention_bias=False"),
+    ],
+)
+def test_what_the_parts_cannot_express_is_refused(model_type, changes, what):
+    with pytest.raises(ConfigError, match=what):
+        model_config({"model_type": model_type, **(NEOX if model_type == "gpt_neox" else LLAMA), **changes})
