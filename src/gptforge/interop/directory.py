@@ -6,7 +6,7 @@ Knows files and what may be wrong with them; which tensor is which, families.py 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -45,15 +45,31 @@ class Shards:
         return tensor
 
 
+class Found(Protocol):
+    """Tensors by name, out of one source or another. `files` has the names, `path` is where they are."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def files(self) -> Mapping[str, str]: ...
+
+    def __getitem__(self, name: str) -> Tensor: ...
+
+
 def load(path: Path) -> Transformer:
     """The model of a directory, in the number format of its files. Raises ConfigError for what gptforge cannot be,
     CheckpointError for what is missing or does not fit."""
     config = read_json(path / CONFIG, "the config")
     if "auto_map" in config and config.get("model_type") is None:
         raise CheckpointError("this model is code, which gptforge does not run", where=str(path / CONFIG))
-    cfg, found = model_config(config), shards(path)
+    return assembled(config, shards(path))
+
+
+def assembled(config: Mapping[str, Any], found: Found) -> Transformer:
+    """A model out of a config.json and tensors by their names there. Raises ConfigError, CheckpointError."""
     with torch.device("meta"):
-        model = Transformer(cfg, int(config["vocab_size"]))
+        model = Transformer(model_config(config), int(config["vocab_size"]))
     model.load_state_dict(dict(_joined(model, config, found)), assign=True)
     return model.eval()
 
@@ -89,7 +105,7 @@ def _plain(name: Any) -> bool:
     return isinstance(name, str) and name == Path(name).name and name not in ("", ".", "..")
 
 
-def _joined(model: Transformer, config: Mapping[str, Any], found: Shards) -> Iterator[tuple[str, Tensor]]:
+def _joined(model: Transformer, config: Mapping[str, Any], found: Found) -> Iterator[tuple[str, Tensor]]:
     """Our tensors by name. Those of a bare model may lack the prefix that the whole one has, as GPT-2's do."""
     wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
     for link in links_of(of(config), model.cfg):
