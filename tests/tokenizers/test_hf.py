@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gptforge import assets
 from gptforge.config.data import TokenizerConfig
 from gptforge.errors import DataError
-from gptforge.tokenizers import build_tokenizer, load_tokenizer
+from gptforge.tokenizers import build_tokenizer, byte_level, load_tokenizer
 from gptforge.tokenizers.base import MAX_FILE_BYTES
 from gptforge.tokenizers.bpe import BPETokenizer, gpt2
 from gptforge.tokenizers.hf import read_hf
@@ -166,7 +166,7 @@ REFUSED = {
         lambda content: content["model"]["vocab"].update(zz=len(content["model"]["vocab"]) + MAX_UNUSED + 3),
         "is beyond its vocabulary",
     ),
-    "a byte is missing": (lambda content: rename(content, "ÿ", "zz"), "lacks 1 of the 256 bytes"),
+    "a byte is missing": (lambda content: rename(content, "Ã", "zz"), "lacks 1 of the 256 bytes"),
     "not in bytes": (lambda content: rename(content, "ÿ", "漢"), "not spelled in bytes"),
     "merges of three": (lambda content: content["model"]["merges"].append(["a", "b", "c"]), "no pair of tokens"),
     "a merge that makes none": (
@@ -184,6 +184,9 @@ REFUSED = {
         "takes the blanks around it",
     ),
 }
+
+
+bytes_to_letter = {byte: letter for letter, byte in byte_level.BYTES.items()}
 
 
 def rename(content: dict, token: str, other: str) -> None:
@@ -237,3 +240,19 @@ def test_junk_in_the_model_is_a_data_error_or_no_harm(tmp_path_factory, junk, ke
     except DataError:
         return
     assert ours.decode(ours.encode(SAMPLE)) == SAMPLE
+
+
+def test_characters_that_a_vocabulary_lacks_are_unknown(tmp_path):
+    """As SmolLM2's: it has no control characters, and no bytes that are in no text."""
+
+    def without(content: dict) -> None:
+        for byte in (4, 6, 29, 0xC0, 0xF1, 0xF2, 0xFF):
+            rename(content, bytes_to_letter[byte], f"zz{byte}")
+
+    path = changed(tmp_path, without)
+    text = "a\x04b\U00050000c"
+    with pytest.raises(DataError, match=r"no character '.x04'[\s\S]*character 2 of the text"):
+        read_hf(path).encode(text)
+    assert read_hf(path, "skip").decode(read_hf(path, "skip").encode(text)) == "abc"
+    assert read_hf(path, "replace").decode(read_hf(path, "replace").encode(text)) == "a?b?c"
+    assert read_hf(path).missing(text + "\x07") == "\x04\U00050000"

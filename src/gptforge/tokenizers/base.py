@@ -100,6 +100,15 @@ def to_utf8(text: str, unknown: str) -> bytes:
         ) from None
 
 
+def unknown_character(character: str, where: str) -> DataError:
+    """The error for a character that the vocabulary lacks."""
+    return DataError(
+        f"the vocabulary has no character {character!r} (U+{ord(character):04X})",
+        where=where,
+        fix=["tokenizer.unknown=skip (leave such characters out)", "tokenizer.unknown=replace (put a stand-in)"],
+    )
+
+
 def halves(characters: str) -> str:
     """Those of the characters that are halves of surrogate pairs."""
     return "".join(c for c in characters if "\ud800" <= c <= "\udfff")

@@ -19,7 +19,7 @@ import numpy as np
 
 from gptforge import assets
 from gptforge.errors import UserError
-from gptforge.tokenizers.base import Tokenizer, checked_ids, halves, id_dtype, to_utf8
+from gptforge.tokenizers.base import Tokenizer, checked_ids, halves, id_dtype, to_utf8, unknown_character
 from gptforge.tokenizers.byte_level import ALPHABET, GPT2_PATTERN, pieces, spelled_bytes
 from gptforge.tokenizers.vocabulary import CHAT_MARKERS, END_NAMES, END_OF_TEXT, Vocabulary
 
@@ -60,7 +60,11 @@ class BPETokenizer(Tokenizer):
         self.eos = next((self.special[name] for name in END_NAMES if name in self.special), None)
         self._bytes = vocabulary.bytes_of_tokens()
         self._merges = _Merges(vocabulary)
-        if self.decode(self.encode(_PROBE)) != _PROBE:
+        self._lacking = re.compile(f"[{vocabulary.lacking}]") if vocabulary.lacking else None
+        if self._lacking and kind != "hf":
+            raise ValueError("it lacks some of the 256 bytes, so there are texts that it cannot write")
+        probe = self._lacking.sub("", _PROBE) if self._lacking else _PROBE
+        if self.decode(self.encode(probe)) != probe:
             raise ValueError("it does not give texts back as they were")
 
     @cached_property
@@ -71,7 +75,7 @@ class BPETokenizer(Tokenizer):
         return self.encode_many([text])[0]
 
     def encode_many(self, texts: Sequence[str]) -> list[np.ndarray]:
-        whole = [to_utf8(text, self.unknown).decode() for text in texts]
+        whole = [self._writable(to_utf8(text, self.unknown).decode()) for text in texts]
         may_cut = self.vocabulary.has_gpt2_words
         parts = [list(pieces(text, PIECE)) if may_cut else [text] for text in whole]
         is_long = sum(map(len, whole)) >= LONG
@@ -79,8 +83,17 @@ class BPETokenizer(Tokenizer):
         encoded = encoder.encode([piece for cut in parts for piece in cut])
         return [np.concatenate(list(islice(encoded, len(cut)))).astype(id_dtype(self.vocab_size)) for cut in parts]
 
+    def _writable(self, text: str) -> str:
+        """The text without the characters that the vocabulary lacks. Raises DataError unless `unknown` leaves them out
+        or replaces them."""
+        if self._lacking is None or not (found := self._lacking.search(text)):
+            return text
+        if self.unknown == "error":
+            raise unknown_character(found[0], f"character {found.start() + 1:,} of the text")
+        return self._lacking.sub("" if self.unknown == "skip" else "?", text)
+
     def missing(self, characters: str) -> str:
-        return halves(characters)
+        return halves(characters) + ("".join(self._lacking.findall(characters)) if self._lacking else "")
 
     def decode_bytes(self, ids: Iterable[int] | np.ndarray) -> bytes:
         return b"".join([self._bytes[i] for i in checked_ids(ids, self.vocab_size).tolist()])

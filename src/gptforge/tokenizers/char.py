@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from gptforge.errors import DataError
-from gptforge.tokenizers.base import Tokenizer, checked_ids, id_dtype
+from gptforge.tokenizers.base import Tokenizer, checked_ids, id_dtype, unknown_character
 
 _NONE = -1  # in the table: no token for this character
 
@@ -76,12 +76,3 @@ class CharTokenizer(Tokenizer):
 def code_points(text: str) -> np.ndarray:
     """The code points of a text, (len(text),) uint32."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-
-
-def unknown_character(character: str, where: str) -> DataError:
-    """The error for a character that the vocabulary lacks."""
-    return DataError(
-        f"the vocabulary has no character {character!r} (U+{ord(character):04X})",
-        where=where,
-        fix=["tokenizer.unknown=skip (leave such characters out)", "tokenizer.unknown=replace (put a stand-in)"],
-    )

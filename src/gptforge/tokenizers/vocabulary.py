@@ -10,6 +10,8 @@ from typing import Any, Self
 from gptforge.tokenizers.byte_level import ALPHABET, BYTES, GPT2_WORDS, checked_words, spelled_bytes
 
 END_OF_TEXT = "<|endoftext|>"
+# Bytes that SmolLM2's vocabulary does without: of control characters, of planes of Unicode that are empty, of no UTF-8
+MAY_LACK = frozenset({*range(0x20), 0x7F, 0xC0, 0xC1, 0xF1, 0xF2, *range(0xF5, 0x100)} - set(b"\t\n\r"))
 MAX_UNUSED = 1000  # ids that stand for nothing; some published vocabularies keep a few for later
 END_NAMES = (END_OF_TEXT, "<|end_of_text|>", "<｜end▁of▁sentence｜>", "</s>", "<eos>")  # of published vocabularies
 CHAT_MARKERS = ("<|im_start|>", "<|im_end|>")  # around each turn of a conversation (ChatML)
@@ -58,6 +60,15 @@ class Vocabulary:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
+    def lacking(self) -> str:
+        """The characters that it cannot write, as the inside of a class of a regular expression."""
+        lacking = {BYTES[letter] for letter in BYTES.keys() - set(filter(None, self.tokens))}
+        ranges = [f"\\x{byte:02x}" for byte in sorted(lacking) if byte < 0x80]
+        planes = {0xF1: r"\U00040000-\U0007ffff", 0xF2: r"\U00080000-\U000bffff"}
+        ranges += [characters for byte, characters in planes.items() if byte in lacking]
+        return "".join(ranges)
+
+    @property
     def has_gpt2_words(self) -> bool:
         """Whether a text is cut as GPT-2 cuts it, so that `byte_level.pieces` are encoded as the whole."""
         return self.words == GPT2_WORDS and not self.added
@@ -102,7 +113,7 @@ def _check_tokens(tokens: list[str]) -> None:
         raise ValueError(f"its token {strange!r:.60} is not spelled in bytes")
     if len(set(tokens)) != len(tokens):
         raise ValueError("it has a token twice")
-    if lacking := BYTES.keys() - set(tokens):
+    if lacking := {BYTES[letter] for letter in BYTES.keys() - set(tokens)} - MAY_LACK:
         raise ValueError(f"it lacks {len(lacking)} of the 256 bytes, so there are texts that it cannot write")
 
 
