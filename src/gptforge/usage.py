@@ -49,6 +49,7 @@ COMMANDS = {
     "reproduce": Command("train a run anew: does it come to the same weights?", positionals=("run",)),
     "report": Command("draw a run or a sweep as a page: curves, samples, config, warnings", positionals=("run",)),
     "runs export": Command("send a run to a tracker, after the fact", positionals=("run",)),
+    "import": Command("take a model of another program as it is: sample, eval and train it", positionals=("source",)),
     "doctor": Command("what this machine has, and what is missing"),
     "completion": Command("print the completion script for bash, zsh or fish"),
 }

@@ -21,6 +21,21 @@ EXACT = {
     "gpt2-large": 774_030_080,
     "gpt2-xl": 1_557_611_200,
 }
+# (vocabulary, parameters) as the model cards and papers have them, or follows from their configs
+PUBLISHED = {
+    "pythia-70m": (50_304, 70_426_624), "pythia-160m": (50_304, 162_322_944), "pythia-410m": (50_304, 405_334_016),
+    "pythia-1b": (50_304, 1_011_781_632), "pythia-1.4b": (50_304, 1_414_647_808),
+    "pythia-2.8b": (50_304, 2_775_208_960), "pythia-6.9b": (50_432, 6_857_302_016),
+    "pythia-12b": (50_688, 11_846_072_320),
+    "llama2-7b": (32_000, 6_738_415_616), "llama2-13b": (32_000, 13_015_864_320),
+    "llama2-70b": (32_000, 68_976_648_192), "llama3-8b": (128_256, 8_030_261_248),
+    "llama3-70b": (128_256, 70_553_706_496), "llama3.2-1b": (128_256, 1_235_814_400),
+    "llama3.2-3b": (128_256, 3_212_749_824), "mistral-7b": (32_000, 7_241_732_096),
+    "smollm2-135m": (49_152, 134_515_008), "smollm2-360m": (49_152, 361_821_120),
+    "smollm2-1.7b": (49_152, 1_711_376_384),
+    "qwen3-0.6b": (151_936, 596_049_920), "qwen3-1.7b": (151_936, 1_720_574_976),
+    "qwen3-4b": (151_936, 4_022_468_096), "qwen3-8b": (151_936, 8_190_735_360),
+}  # fmt: skip
 # Brown et al. 2020, table D.1, in millions.
 GPT3 = {
     "gpt3-125m": 125,
@@ -39,7 +54,7 @@ def preset(name: str) -> ModelConfig:
 
 
 def published_vocabulary(name: str) -> int:
-    return 40_478 if name == "gpt1" else 50_257
+    return PUBLISHED[name][0] if name in PUBLISHED else 40_478 if name == "gpt1" else 50_257
 
 
 def built_parameters(name: str) -> int:
@@ -49,12 +64,12 @@ def built_parameters(name: str) -> int:
 
 
 def test_the_presets_are_all_there():
-    assert set(PRESETS) == {"tiny", "small", "medium", "nanogpt", "nanogpt_cpu", *EXACT, *GPT3}
+    assert set(PRESETS) == {"tiny", "small", "medium", "nanogpt", "nanogpt_cpu", *EXACT, *GPT3, *PUBLISHED}
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", [*EXACT, *PUBLISHED])
 def test_exact_published_size(name: str):
-    assert built_parameters(name) == EXACT[name]
+    assert built_parameters(name) == (EXACT[name] if name in EXACT else PUBLISHED[name][1])
 
 
 @pytest.mark.parametrize("name", GPT3)

@@ -143,7 +143,7 @@ def _tokenizer(values: Mapping[str, Any]) -> dict[str, Any] | None:
         "model": {
             "type": "BPE",
             "vocab": {token: i for i, token in enumerate(tokens)},
-            "merges": list(values["tokenizer.ggml.merges"]),
+            "merges": list(values.get("tokenizer.ggml.merges", [])),
         },
         "pre_tokenizer": words,
         "added_tokens": [{"content": tokens[i], "id": i, "special": kind == SPECIAL} for i, kind in named],

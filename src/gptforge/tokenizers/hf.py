@@ -25,15 +25,18 @@ def read_hf(path: Path, unknown: str = "error") -> BPETokenizer:
     path = path.expanduser()
     file = path / FILE_NAME if path.is_dir() else path
     try:
-        stored = read_json(file)
-        vocabulary = Vocabulary.checked(_ours(stored))
-        return BPETokenizer("hf", vocabulary, unknown, list(_notes(stored)))
+        return of_stored(read_json(file), unknown)
     except FileNotFoundError:
         raise DataError(f"there is no file {file}", fix="tokenizer.path=PATH of a tokenizer.json") from None
     except OSError as e:
         raise DataError(f"{file} cannot be read: {e.strerror}", fix="tokenizer.path=PATH of a tokenizer.json") from None
     except ValueError as e:
         raise DataError(f"{file} cannot be used: {e}", fix=_FIXES) from None
+
+
+def of_stored(stored: Mapping[str, Any], unknown: str = "error") -> BPETokenizer:
+    """That of the content of such a file. Raises ValueError for any that cannot be used."""
+    return BPETokenizer("hf", Vocabulary.checked(_ours(stored)), unknown, list(_notes(stored)))
 
 
 def _ours(stored: Mapping[str, Any]) -> dict[str, Any]:
