@@ -50,6 +50,7 @@ COMMANDS = {
     "report": Command("draw a run or a sweep as a page: curves, samples, config, warnings", positionals=("run",)),
     "runs export": Command("send a run to a tracker, after the fact", positionals=("run",)),
     "import": Command("take a model of another program as it is: sample, eval and train it", positionals=("source",)),
+    "export": Command("give a model to other programs, checked before it is there", positionals=("ckpt",)),
     "doctor": Command("what this machine has, and what is missing"),
     "completion": Command("print the completion script for bash, zsh or fish"),
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 from gptforge.config.clean import CleanConfig
 from gptforge.config.data import DataConfig, TokenizerConfig
 from gptforge.config.eval import EvalDataConfig, EvalTextConfig
-from gptforge.config.interop import ImportConfig
+from gptforge.config.interop import ExportConfig, ImportConfig
 from gptforge.config.loop import CheckpointConfig, EvalConfig, LogConfig, LoopConfig
 from gptforge.config.model import ModelConfig
 from gptforge.config.optim import OptimizerConfig, ScheduleConfig
@@ -180,13 +180,14 @@ SCHEMAS: dict[str, type] = {
     "report": ReportConfig,
     "runs export": RunsExportConfig,
     "import": ImportConfig,
+    "export": ExportConfig,
     "doctor": DoctorConfig,
 }
 
 __all__ = [
     "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "CleanConfig", "CompareConfig", "DataConfig",
-    "DoctorConfig", "EvalConfig", "EvalDataConfig", "EvalTextConfig", "ImportConfig", "InfoConfig", "LogConfig",
-    "LoopConfig", "ModelConfig", "OptimizerConfig", "ParallelConfig", "PrepareConfig", "ReportConfig",
+    "DoctorConfig", "EvalConfig", "EvalDataConfig", "EvalTextConfig", "ExportConfig", "ImportConfig", "InfoConfig",
+    "LogConfig", "LoopConfig", "ModelConfig", "OptimizerConfig", "ParallelConfig", "PrepareConfig", "ReportConfig",
     "ReproduceConfig", "RunsConfig", "RunsExportConfig", "RunsPruneConfig", "RunsRmConfig", "RunsTagConfig",
     "RuntimeConfig", "SampleConfig", "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "ShowConfig",
     "SweepConfig", "TokenizerConfig", "TokenizerReportConfig", "TrainConfig",

@@ -3,6 +3,7 @@
 Knows files and what may be wrong with them; which tensor is which, families.py knows. Never runs code from there.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,7 @@ def save(model: Transformer, family: Family, path: Path) -> None:
     (dtype,) = {str(tensor.dtype).removeprefix("torch.") for tensor in theirs.values()}
     told = {"architectures": [family.architecture], "model_type": family.model_type, "torch_dtype": dtype}
     save_file(theirs, path / WEIGHTS, metadata={"format": "pt"})
+    os.chmod(path / WEIGHTS, 0o644)  # the library makes it readable for its owner alone
     write_json(path / CONFIG, told | {"vocab_size": model.vocab_size} | family.theirs(cfg))
 
 

@@ -124,10 +124,14 @@ def _gelu(name: str) -> str:
     return kinds[name]
 
 
+def _gelu_theirs(cfg: ModelConfig) -> str:
+    return "gelu" if cfg.mlp.kind == "gelu_erf" else "gelu_new"
+
+
 def _gpt2_theirs(cfg: ModelConfig) -> dict[str, Any]:
     return {
         "n_layer": cfg.n_layer, "n_head": cfg.n_head, "n_embd": cfg.n_embd, "n_positions": cfg.block_size,
-        "n_inner": cfg.mlp_width, "activation_function": {"gelu": "gelu_new", "gelu_erf": "gelu"}[cfg.mlp.kind],
+        "n_inner": cfg.mlp_width, "activation_function": _gelu_theirs(cfg),
         "layer_norm_epsilon": cfg.norm.eps, "tie_word_embeddings": cfg.tie_embeddings,
     }  # fmt: skip
 
@@ -166,7 +170,7 @@ def _neox_theirs(cfg: ModelConfig) -> dict[str, Any]:
         "num_hidden_layers": cfg.n_layer, "num_attention_heads": cfg.n_head, "hidden_size": cfg.n_embd,
         "max_position_embeddings": cfg.block_size, "tie_word_embeddings": cfg.tie_embeddings,
         "use_parallel_residual": cfg.parallel_residual, "intermediate_size": cfg.mlp_width,
-        "hidden_act": {"gelu": "gelu_new", "gelu_erf": "gelu"}[cfg.mlp.kind], "layer_norm_eps": cfg.norm.eps,
+        "hidden_act": _gelu_theirs(cfg), "layer_norm_eps": cfg.norm.eps,
         "rotary_pct": cfg.rope.fraction, "rotary_emb_base": cfg.rope.theta, "attention_bias": True,
         "rope_parameters": _rope_theirs(cfg) | {"partial_rotary_factor": cfg.rope.fraction},
     }  # fmt: skip

@@ -1,0 +1,102 @@
+"""A trained model as a directory that transformers loads by itself, checked before it is there.
+
+Knows which files there are and what is in them; names and shapes of tensors are families.py's.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gptforge import __version__
+from gptforge.checkpoint import Loaded
+from gptforge.config.units import shown_count
+from gptforge.durable import sync_directory, unique, write_text
+from gptforge.errors import CheckpointError, UsageError, from_os_error
+from gptforge.interop import directory, tokenizer_json
+from gptforge.interop.express import family_of
+from gptforge.interop.families import Family
+from gptforge.interop.sources import TEMPLATE
+from gptforge.jsonfile import write_json
+from gptforge.model import Transformer
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PROBES, PROBE_LENGTH = 2, 32  # texts of random tokens on which the two models must agree
+
+
+def to_directory(loaded: Loaded, dtype: str, summary: Mapping[str, Any], out: Path) -> None:
+    """Writes the directory, reads it back, and gives it its name if the model in it is the same.
+
+    Raises ConfigError for a model that no family can express, UsageError for a directory that is there, ResourceError
+    for one that cannot be written, CheckpointError if what was written is another model.
+    """
+    family = family_of(loaded.config.model)
+    if out.exists():
+        raise UsageError(f"{out} is there already", fix="out=PATH of a new directory")
+    model = loaded.model.to(DTYPES[dtype])
+    temporary = out.with_name(f".tmp-{out.name}-{unique()}")
+    try:
+        temporary.mkdir(parents=True)
+        directory.save(model, family, temporary)
+        _write_rest(loaded, family, summary, temporary)
+        _check(model, temporary)
+        os.rename(temporary, out)
+        sync_directory(out.parent)
+    except OSError as e:
+        raise from_os_error(e, f"{out} cannot be written") from e
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_rest(loaded: Loaded, family: Family, summary: Mapping[str, Any], path: Path) -> None:
+    tokenizer = loaded.tokenizer
+    write_text(path / "tokenizer.json", json.dumps(tokenizer_json.of(tokenizer), ensure_ascii=False) + "\n")
+    names = {i: name for name, i in tokenizer.special.items()}
+    ends = {} if tokenizer.eos is None else {"eos_token": names[tokenizer.eos]}
+    told: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **ends}
+    told["model_max_length"] = loaded.config.model.block_size
+    template = loaded.path / TEMPLATE
+    if template.exists():
+        shutil.copyfile(template, path / TEMPLATE)
+    write_json(path / "tokenizer_config.json", told)
+    write_json(path / "generation_config.json", {} if tokenizer.eos is None else {"eos_token_id": tokenizer.eos})
+    write_text(path / "README.md", card(loaded, family, summary))
+
+
+def _check(model: Transformer, path: Path) -> None:
+    """Raises CheckpointError unless the weights read back give the same logits to the last bit."""
+    again = directory.load(path)
+    length = min(PROBE_LENGTH, model.cfg.block_size)
+    tokens = torch.randint(model.vocab_size, (PROBES, length), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        if not torch.equal(again.float()(tokens), model.float()(tokens)):
+            raise CheckpointError("what was written is another model than the one in memory", where=str(path))
+
+
+MEASURED = {"val_loss": "validation loss (nats per token)", "val_bpb": "bits per byte", "tokens": "tokens learnt"}
+LIMITS = """
+It continues texts of the kind that it learnt. What it says of the world is not to be relied on, and to whatever those
+texts were biased, so is it.
+"""
+
+
+def card(loaded: Loaded, family: Family, summary: Mapping[str, Any]) -> str:
+    """The model card: what it is, what it learnt, how well, and what it is not."""
+    cfg, config = loaded.config.model, loaded.config
+    shape = f"{cfg.n_layer} layers, {cfg.n_head} heads, width {cfg.n_embd}, context {cfg.block_size}"
+    parameters = shown_count(sum(p.numel() for p in loaded.model.parameters()))
+    lines = ["---", "library_name: transformers", "pipeline_tag: text-generation", "tags: [gptforge]", "---", ""]
+    lines += [f"# {loaded.path.resolve().parents[1].name}", ""]
+    lines += [f"A {family.architecture} with {parameters} parameters ({shape}).", ""]
+    if loaded.step:
+        lines += [f"Trained by gptforge {__version__} for {loaded.step:,} steps on data={config.data.source}.", ""]
+    else:
+        lines += [f"Imported by gptforge {__version__} from {Path(config.tokenizer.path or '').name}.", ""]
+    found = [(what, summary[key]) for key, what in MEASURED.items() if isinstance(summary.get(key), int | float)]
+    if found:
+        lines += ["| measured | |", "|---|---|", *(f"| {what} | {value:,.6g} |" for what, value in found)]
+    return "\n".join(lines) + LIMITS

@@ -1,0 +1,121 @@
+"""Exports: transformers reads them as the same model and the same tokens; what cannot be one is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import small
+from gptforge.checkpoint import load_model
+from gptforge.config import ModelConfig
+from gptforge.config.schema import build
+from gptforge.errors import ConfigError
+from gptforge.interop import directory, tokenizer_json
+from gptforge.interop.express import family_of
+from gptforge.tokenizers import CharTokenizer
+from gptforge.tokenizers.byte import ByteTokenizer
+
+TEXT = "to be or not to be: that is the question,\n  éè 漢字 1234 <|endoftext|>\n"
+LLAMA = {"bias": False, "position": "rope", "norm": {"kind": "rmsnorm"}, "mlp": {"kind": "swiglu"}}
+GPT2 = {"bias": True, "position": "learned"}
+
+
+def cfg(**tree) -> ModelConfig:
+    return build(ModelConfig, tree)
+
+
+@pytest.mark.parametrize(
+    ("tree", "family"),
+    [
+        (GPT2, "gpt2"),
+        (LLAMA, "llama"),
+        (LLAMA | {"attention": {"window": 9, "n_kv_head": 2}}, "mistral"),
+        (LLAMA | {"attention": {"qkv_bias": True}, "dropout": 0.1, "init_std": 0.1}, "qwen2"),
+        (LLAMA | {"attention": {"qk_norm": True, "qk_gain": True, "head_dim": 8}}, "qwen3"),
+        (
+            {"bias": True, "parallel_residual": True, "norm": {"shared": False}, "rope": {"fraction": 0.25},
+             "mlp": {"kind": "gelu_erf"}, "tie_embeddings": False},
+            "gpt_neox",
+        ),
+    ],
+)  # fmt: skip
+def test_the_family_of_a_model(tree, family):
+    assert family_of(cfg(**tree)).model_type == family
+
+
+@pytest.mark.parametrize(
+    ("tree", "part"),
+    [
+        (LLAMA | {"logit_softcap": 5.0}, "model.logit_softcap=5"),
+        (LLAMA | {"mlp": {"kind": "relu2"}}, "model.mlp.kind=relu2"),
+        (GPT2 | {"norm": {"place": "post"}}, "model.norm.place=post"),
+        (GPT2 | {"attention": {"window": 7, "dense_every": 2}}, "model.attention.window=7"),
+        (LLAMA | {"attention": {"qk_norm": True}}, "model.attention.qk_norm=true"),
+    ],
+)
+def test_parts_that_no_family_has_are_named(tree, part):
+    with pytest.raises(ConfigError, match=part):
+        family_of(cfg(**tree))
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small.write_text()
+    Path("runs").mkdir()
+    changes = {"bias": True, "position": "learned", "mlp__kind": "gelu", "attention__qk_norm": False}
+    config = small.config(**{f"model__{key}": value for key, value in changes.items()})
+    assert small.gptforge(*small.typed(config, "runs/one")) == 0
+    return load_model("runs/one")
+
+
+def test_the_command_writes_a_directory_that_transformers_loads(trained, capsys):
+    transformers = pytest.importorskip("transformers")
+    assert small.gptforge("export", "runs/one") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "export/one"
+    other = transformers.AutoModelForCausalLM.from_pretrained("export/one").eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained("export/one")
+    text = Path("text.txt").read_text()[: trained.model.cfg.block_size - 1]
+    ids = tokenizer(text).input_ids
+    assert ids == trained.tokenizer.encode(text).tolist() and tokenizer.decode(ids) == text
+    with torch.no_grad():
+        wanted = trained.model(torch.tensor([ids]))
+        torch.testing.assert_close(other(torch.tensor([ids])).logits, wanted, rtol=1e-5, atol=1e-5)
+    card = Path("export/one/README.md").read_text()
+    assert "GPT2LMHeadModel" in card and "bits per byte" in card
+    assert small.gptforge("export", "runs/one") == 2 and "is there already" in capsys.readouterr().err
+
+
+def test_a_smaller_format_and_a_disk_that_fails(trained, monkeypatch):
+    assert small.gptforge("export", "runs/one", "dtype=bfloat16", "out=half") == 0
+    assert directory.load(Path("half")).tok_emb.weight.dtype == torch.bfloat16
+    monkeypatch.setattr(
+        "gptforge.interop.directory.save_file", lambda *a, **b: (_ for _ in ()).throw(OSError(28, "full"))
+    )
+    assert small.gptforge("export", "runs/one", "out=other") == 5
+    assert sorted(path.name for path in Path().iterdir() if "other" in path.name) == []
+
+
+def test_what_differs_is_not_given_its_name(trained, monkeypatch, capsys):
+    whole = directory.save
+
+    def wrong(model, family, path):
+        with torch.no_grad():
+            model.tok_emb.weight[0, 0] += 1
+        whole(model, family, path)
+        with torch.no_grad():
+            model.tok_emb.weight[0, 0] -= 1
+
+    monkeypatch.setattr(directory, "save", wrong)
+    assert small.gptforge("export", "runs/one", "out=other") == 4 and not Path("other").exists()
+    assert "another model than the one in memory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tokenizer", [CharTokenizer(TEXT), ByteTokenizer()], ids=lambda t: t.kind)
+def test_tokenizers_give_the_same_ids(tokenizer):
+    library = pytest.importorskip("tokenizers")
+    other = library.Tokenizer.from_str(json.dumps(tokenizer_json.of(tokenizer)))
+    assert other.encode(TEXT).ids == tokenizer.encode(TEXT).tolist()
+    assert other.decode(other.encode(TEXT).ids) == TEXT
+    assert other.get_vocab_size() == tokenizer.vocab_size
