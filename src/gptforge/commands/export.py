@@ -8,6 +8,7 @@ from gptforge.checkpoint import load_model
 from gptforge.config import ExportConfig
 from gptforge.errors import CheckpointError
 from gptforge.interop.export import to_directory
+from gptforge.interop.gguf_export import to_file
 from gptforge.jsonfile import read_json
 from gptforge.logs.screen import Screen
 from gptforge.notices import say
@@ -20,7 +21,12 @@ def run(cfg: ExportConfig, call: Call) -> int:
     for warning in loaded.warnings:
         say(f"gptforge: warning: {warning}")
     owner = Run(loaded.path.parent.parent)
-    out = Path(cfg.out).expanduser() if cfg.out else Path("export", owner.path.resolve().name)
+    name = owner.path.resolve().name + (".gguf" if cfg.format == "gguf" else "")
+    out = Path(cfg.out).expanduser() if cfg.out else Path("export", name)
+    if cfg.format == "gguf":
+        to_file(loaded, cfg.dtype, out)
+        Screen(sys.stdout).line(str(out))
+        return 0
     summary = {}
     with contextlib.suppress(CheckpointError):
         summary = read_json(owner.summary, "the summary")

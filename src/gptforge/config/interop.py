@@ -1,8 +1,9 @@
 """What a user can set about models of other programs."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gptforge.config.schema import Resume, key
+from gptforge.config.schema import Problem, Resume, key
 
 FREE = Resume.FREE
 
@@ -25,6 +26,17 @@ class ExportConfig:
     """gptforge export"""
 
     ckpt: str = key("latest", "latest, best, RUN or CHECKPOINT", resume=FREE, free_text=True)
-    format: str = key("hf", "hf: a directory that transformers loads", resume=FREE, choices=("hf",))
-    dtype: str = key("float32", "number format of the weights", resume=FREE, choices=("float32", "bfloat16", "float16"))
+    format: str = key(
+        "hf", "hf: a directory for transformers; gguf: a file for llama.cpp", resume=FREE, choices=("hf", "gguf")
+    )
+    dtype: str = key(
+        "float32",
+        "number format of the weights; q8_0 (eight bits, gguf alone)",
+        resume=FREE,
+        choices=("float32", "bfloat16", "float16", "q8_0"),
+    )
     out: str | None = key(None, "where it goes; null: export/NAME of the run", resume=FREE, free_text=True)
+
+    def problems(self) -> Iterator[Problem]:
+        if self.dtype == "q8_0" and self.format != "gguf":
+            yield Problem("dtype", f"format={self.format} has no q8_0", "format=gguf, or dtype=bfloat16")

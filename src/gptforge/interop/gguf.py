@@ -67,6 +67,32 @@ def _halves(x: Tensor, heads: int) -> Tensor:
     return x.view(heads, -1, 2, *x.shape[1:]).transpose(1, 2).reshape(x.shape).contiguous()
 
 
+def pairs(x: Tensor, heads: int) -> Tensor:
+    """The other way round."""
+    return x.view(heads, 2, -1, *x.shape[1:]).transpose(1, 2).reshape(x.shape).contiguous()
+
+
+def own_name(theirs: str) -> str:
+    """llama.cpp's name of a tensor that transformers calls so."""
+    module, _, leaf = theirs.rpartition(".")
+    match = re.fullmatch(r"model\.layers\.(\d+)\.(.+)", module)
+    table = {name: own for own, name in (IN_BLOCK if match else TOP).items()}
+    return f"blk.{match[1]}.{table[match[2]]}.{leaf}" if match else f"{table[module]}.{leaf}"
+
+
+def same_words(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two pre_tokenizers cut texts alike; some keys are of decoders alone."""
+
+    def bare(step: Any) -> Any:
+        if isinstance(step, list):
+            return [bare(item) for item in step]
+        if not isinstance(step, dict):
+            return step
+        return {key: bare(value) for key, value in step.items() if key != "trim_offsets"}
+
+    return bare(one) == bare(other)
+
+
 def read(path: Path) -> GGUF:
     """Opens a file. Raises CheckpointError for one that is none or is of a model that is not known, UserError without
     the package."""
