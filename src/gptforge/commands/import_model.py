@@ -15,7 +15,7 @@ from gptforge.tensors import tensor_bytes
 
 def run(cfg: ImportConfig, call: Call) -> int:
     """Reads the model whole before anything is written."""
-    source = load(cfg.source, cfg.tokenizer)
+    source = load(cfg.source, cfg.tokenizer_path, cfg.trust)
     made, summary = write(source, call)
     if cfg.json:
         print(json.dumps({"run": made.pointer_name, **summary}, indent=2))
@@ -31,8 +31,10 @@ def run(cfg: ImportConfig, call: Call) -> int:
 def write(source: Source, call: Call) -> tuple[Run, dict[str, object]]:
     """The run, and what its summary says. Raises ResourceError."""
     model = source.model.float()
-    config = TrainConfig(model=model.cfg, tokenizer=TokenizerConfig(kind="hf", path=str(source.path.absolute())))
-    saved = as_saved(config, {"tokenizer": "hf"})
+    kind = source.tokenizer.kind
+    path = str(source.path.absolute()) if kind == "hf" else None
+    config = TrainConfig(model=model.cfg, tokenizer=TokenizerConfig(kind=kind, path=path))
+    saved = as_saved(config, {"tokenizer": kind})
     made = Run.create(saved, run_name("import", source.path.stem), call)
     files = {
         "config.json": checkpoint.json_bytes(saved),

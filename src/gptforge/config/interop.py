@@ -13,11 +13,15 @@ class ImportConfig:
     """gptforge import"""
 
     source: str = key(
-        "", "a directory of transformers, a .gguf file, or smollm2, which is fetched", resume=FREE, free_text=True
+        "", "a directory of transformers, a .gguf file, nanoGPT's ckpt.pt, or smollm2", resume=FREE, free_text=True
     )
-    tokenizer: str | None = key(
-        None, "a tokenizer.json, or a folder with one; null: what comes with the model", resume=FREE, free_text=True
+    tokenizer_path: str | None = key(
+        None,
+        "a tokenizer.json, gpt2, or nanoGPT's meta.pkl; null: what comes with the model",
+        resume=FREE,
+        free_text=True,
     )
+    trust: bool = key(False, "open pickles, such as nanoGPT's, in a process of their own with bounds", resume=FREE)
     json: bool = key(False, "print JSON", resume=FREE)
 
 

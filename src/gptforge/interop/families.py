@@ -31,6 +31,8 @@ class Family:
 def of(config: Config) -> Family:
     """The family that a config.json names. Raises ConfigError for one that is not known."""
     name = str(config.get("model_type"))
+    if name in ONLY_READ:
+        return ONLY_READ[name]
     if name not in FAMILIES:
         near = nearest(name, list(FAMILIES), 1)
         fix = f"{near[0]} is known" if near else ""
@@ -110,7 +112,7 @@ def _rope_theirs(cfg: ModelConfig) -> dict[str, Any]:
 def _gpt2(config: Config) -> dict[str, Any]:
     return {
         "n_layer": config["n_layer"], "n_head": config["n_head"], "n_embd": config["n_embd"],
-        "block_size": config["n_positions"], "bias": True, "position": "learned",
+        "block_size": config["n_positions"], "bias": config.get("bias", True), "position": "learned",
         "tie_embeddings": config.get("tie_word_embeddings", True),
         "mlp": {"kind": _gelu(config.get("activation_function", "gelu_new")), "width": config.get("n_inner")},
         "norm": {"eps": config.get("layer_norm_epsilon", 1e-5)},
@@ -141,13 +143,13 @@ def _gpt2_links(cfg: ModelConfig) -> Iterator[Link]:
     yield Same("pos_emb.weight", "transformer.wpe.weight")
     for n in range(cfg.n_layer):
         ours, theirs = f"blocks.{n}", f"transformer.h.{n}"
-        yield from _module(f"{ours}.attn_norm", f"{theirs}.ln_1", True)
-        yield from _module(f"{ours}.attn.qkv", f"{theirs}.attn.c_attn", True, turned=True)
-        yield from _module(f"{ours}.attn.proj", f"{theirs}.attn.c_proj", True, turned=True)
-        yield from _module(f"{ours}.mlp_norm", f"{theirs}.ln_2", True)
-        yield from _module(f"{ours}.mlp.fc", f"{theirs}.mlp.c_fc", True, turned=True)
-        yield from _module(f"{ours}.mlp.proj", f"{theirs}.mlp.c_proj", True, turned=True)
-    yield from _module("final_norm", "transformer.ln_f", True)
+        yield from _module(f"{ours}.attn_norm", f"{theirs}.ln_1", cfg.bias)
+        yield from _module(f"{ours}.attn.qkv", f"{theirs}.attn.c_attn", cfg.bias, turned=True)
+        yield from _module(f"{ours}.attn.proj", f"{theirs}.attn.c_proj", cfg.bias, turned=True)
+        yield from _module(f"{ours}.mlp_norm", f"{theirs}.ln_2", cfg.bias)
+        yield from _module(f"{ours}.mlp.fc", f"{theirs}.mlp.c_fc", cfg.bias, turned=True)
+        yield from _module(f"{ours}.mlp.proj", f"{theirs}.mlp.c_proj", cfg.bias, turned=True)
+    yield from _module("final_norm", "transformer.ln_f", cfg.bias)
 
 
 # GPT-NeoX, Pythia -------------------------------------------------------------
@@ -283,3 +285,5 @@ FAMILIES = {
         Family("qwen3", "Qwen3ForCausalLM", _qwen3, _qwen_theirs, _llama_links),
     )
 }
+# Told as if they were of transformers, which has no such model: a GPT-2 that may lack its biases
+ONLY_READ = {"nanogpt": Family("nanogpt", "", _gpt2, _gpt2_theirs, _gpt2_links)}

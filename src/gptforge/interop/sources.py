@@ -9,12 +9,14 @@ from typing import Any
 from gptforge import assets
 from gptforge.config.schema import nearest
 from gptforge.errors import CheckpointError, DataError, UsageError
-from gptforge.interop import directory, gguf
+from gptforge.interop import directory, gguf, nanogpt
 from gptforge.model import Transformer
 from gptforge.tokenizers import Tokenizer
+from gptforge.tokenizers.bpe import gpt2
 from gptforge.tokenizers.hf import of_stored, read_hf
 
 NAMES: Mapping[str, Callable[[], Path]] = {"smollm2": assets.smollm2}
+PICKLES = (".pt", ".pth", ".pkl")
 TOKENIZER, TEMPLATE, TOKENIZER_CONFIG = "tokenizer.json", "chat_template.jinja", "tokenizer_config.json"
 
 
@@ -28,8 +30,8 @@ class Source:
     chat_template: str | None
 
 
-def load(source: str, tokenizer: str | None = None) -> Source:
-    """The model that a word stands for, with another tokenizer if one is given.
+def load(source: str, tokenizer: str | None = None, trust: bool = False) -> Source:
+    """The model that a word stands for, with another tokenizer if one is given; `trust`: pickles may be opened.
 
     Raises CheckpointError for what is no model or damaged, ConfigError for one that gptforge cannot be, DataError
     for a tokenizer that is not there or does not fit.
@@ -40,17 +42,34 @@ def load(source: str, tokenizer: str | None = None) -> Source:
     if path.suffix == ".gguf":
         found = gguf.read(path)
         model, stored, template = directory.assembled(found.config, found), found.tokenizer, found.chat_template
+    elif path.suffix in PICKLES:
+        checkpoint = nanogpt.read(path, trust)
+        model, stored, template = directory.assembled(checkpoint.config, checkpoint), None, None
     elif (path / directory.CONFIG).exists():
         model, stored, template = directory.load(path), None, _template(path)
     else:
         raise _no_model(source, path)
     if tokenizer is None and stored is None and not (path / TOKENIZER).exists():
-        raise DataError("the model comes without a tokenizer that gptforge knows", fix="tokenizer=PATH/tokenizer.json")
-    coder = of_stored(stored) if tokenizer is None and stored else read_hf(Path(tokenizer or path))
+        fixes = [
+            "tokenizer_path=PATH/tokenizer.json",
+            "tokenizer_path=gpt2",
+            "tokenizer_path=PATH/meta.pkl (nanoGPT's characters)",
+        ]
+        raise DataError("the model comes without a tokenizer that gptforge knows", fix=fixes)
+    coder = of_stored(stored) if tokenizer is None and stored else _tokenizer(tokenizer or str(path), trust)
     if coder.vocab_size > model.vocab_size:
         what = f"the tokenizer has {coder.vocab_size:,} tokens, the model {model.vocab_size:,}"
-        raise DataError(what, fix="tokenizer=PATH of the one that the model was trained with")
+        raise DataError(what, fix="tokenizer_path=PATH of the one that the model was trained with")
     return Source(path, model, coder, template)
+
+
+def _tokenizer(named: str, trust: bool) -> Tokenizer:
+    """GPT-2's, the characters of nanoGPT's meta.pkl, or a tokenizer.json."""
+    if named == "gpt2":
+        return gpt2()
+    if Path(named).suffix in PICKLES:
+        return nanogpt.characters(Path(named), trust)
+    return read_hf(Path(named))
 
 
 def _template(path: Path) -> str | None:
