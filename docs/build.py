@@ -31,6 +31,7 @@ PAGES = (
     DOCS / "evaluation.md",
     DOCS / "sweeps.md",
     DOCS / "tracking.md",
+    DOCS / "models.md",
 )
 
 MARKER = re.compile(r"^<!-- code: (.+) -->\n(?:\[.*\n)?", re.MULTILINE)
