@@ -26,7 +26,7 @@ LLAMA3 = {
 }  # fmt: skip
 LINEAR = {"rope_type": "linear", "rope_theta": 500.0, "factor": 3.0}
 WINDOW = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 0}
-MODELS = {
+MODELS: dict[str, tuple[str, dict]] = {
     "gpt2": ("gpt2", {"n_layer": 3, "n_head": 3, "n_embd": 30, "n_positions": 24, "vocab_size": VOCAB}),
     "gpt2, odd": (
         "gpt2",
@@ -51,8 +51,9 @@ def close(found: torch.Tensor, wanted: torch.Tensor) -> None:
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
 
 
-def theirs(model_type: str, options: dict, seed: int):
+def theirs(kind: tuple[str, dict], seed: int):
     """A model of theirs whose weights, biases and gains are all drawn."""
+    model_type, options = kind
     config = transformers.AutoConfig.for_model(model_type, **options)
     config._attn_implementation = "eager"
     torch.manual_seed(seed)
@@ -69,7 +70,7 @@ def theirs(model_type: str, options: dict, seed: int):
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @torch.no_grad()
 def test_logits_are_theirs(name, seed, tmp_path):
-    other = theirs(*MODELS[name], seed)
+    other = theirs(MODELS[name], seed)
     other.save_pretrained(tmp_path)
     model = load(tmp_path)
     tokens = torch.randint(VOCAB, (2, 23), generator=torch.Generator().manual_seed(seed))
@@ -82,7 +83,7 @@ def test_logits_are_theirs(name, seed, tmp_path):
 @each
 @torch.no_grad()
 def test_there_and_back_are_the_same_bits_and_the_same_model(name, tmp_path):
-    other = theirs(*MODELS[name], 4)
+    other = theirs(MODELS[name], 4)
     other.save_pretrained(tmp_path / "theirs")
     model = load(tmp_path / "theirs")
     (tmp_path / "ours").mkdir()
@@ -97,7 +98,7 @@ def test_there_and_back_are_the_same_bits_and_the_same_model(name, tmp_path):
 
 @torch.no_grad()
 def test_a_model_in_several_files(tmp_path):
-    other = theirs(*MODELS["llama"], 1)
+    other = theirs(MODELS["llama"], 1)
     other.save_pretrained(tmp_path, max_shard_size="40KB")
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 2
     tokens = torch.arange(20)[None]
@@ -109,7 +110,7 @@ def test_a_model_in_several_files(tmp_path):
 
 
 def test_a_bare_gpt2_has_no_prefix(tmp_path):
-    other = theirs(*MODELS["gpt2"], 1)
+    other = theirs(MODELS["gpt2"], 1)
     other.transformer.save_pretrained(tmp_path)
     tokens = torch.arange(20)[None]
     with torch.no_grad():
@@ -125,7 +126,7 @@ def test_a_bare_gpt2_has_no_prefix(tmp_path):
     ],
 )
 def test_tensors_that_are_not_as_they_should_be(harm, what, tmp_path):
-    theirs(*MODELS["llama"], 1).save_pretrained(tmp_path)
+    theirs(MODELS["llama"], 1).save_pretrained(tmp_path)
     state = load_file(tmp_path / WEIGHTS)
     harm(state)
     save_file(state, tmp_path / WEIGHTS)
@@ -134,7 +135,7 @@ def test_tensors_that_are_not_as_they_should_be(harm, what, tmp_path):
 
 
 def test_pickles_code_and_torn_files_are_refused(tmp_path):
-    theirs(*MODELS["llama"], 1).save_pretrained(tmp_path)
+    theirs(MODELS["llama"], 1).save_pretrained(tmp_path)
     whole = (tmp_path / WEIGHTS).read_bytes()
     (tmp_path / WEIGHTS).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match="cannot be read"):

@@ -83,7 +83,7 @@ def test_the_command_with_the_characters_of_meta_pkl(tmp_path, monkeypatch, caps
     assert small.gptforge("import", "ckpt.pt", "--trust") == 3 and "meta.pkl" in capsys.readouterr().err
     assert small.gptforge("import", "ckpt.pt", "tokenizer_path=meta.pkl", "--trust") == 0
     loaded = load_model("latest")
-    assert loaded.tokenizer.characters == CHARACTERS and loaded.model.cfg.mlp.kind == "gelu_erf"
+    assert loaded.tokenizer.to_dict()["characters"] == CHARACTERS and loaded.model.cfg.mlp.kind == "gelu_erf"
 
 
 class Harm:

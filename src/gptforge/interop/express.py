@@ -37,7 +37,7 @@ def _resolved(cfg: ModelConfig) -> dict[str, Any]:
     tree = flatten(to_dict(cfg))
     tree |= {"attention.head_dim": cfg.head_dim, "attention.n_kv_head": cfg.n_kv_head, "mlp.width": cfg.mlp_width}
     tree |= {"attention.qkv_bias": cfg.qkv_bias}
-    without = set(NO_PART)
+    without: set[str] = set(NO_PART)
     if cfg.position != "rope":
         without |= {key for key in tree if key.startswith("rope.")}
     if cfg.rope.scaling != "llama3":

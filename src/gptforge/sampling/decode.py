@@ -326,7 +326,7 @@ def gain_of(attn: Attention) -> Tensor | None:
     """The gains of queries and keys as one, (n_head + n_kv_head, head_dim)."""
     if attn.q_gain is None or attn.k_gain is None:
         return None
-    rows = [attn.q_gain.weight] * attn.n_head + [attn.k_gain.weight] * attn.n_kv_head
+    rows: list[Tensor] = [attn.q_gain.weight] * attn.n_head + [attn.k_gain.weight] * attn.n_kv_head
     return torch.stack(rows).detach()
 
 
