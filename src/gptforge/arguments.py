@@ -342,7 +342,8 @@ def _not_an_option(group: str, name: str, options: list[str]) -> Iterator[Proble
         )
     else:
         fix = f"{group}={near[0]}" if near else ""
-        yield Problem(group, f"there is no {group} {shown(name)!r} among {', '.join(options)}", fix)
+        ordered = sorted(options, key=lambda option: any(c.isdigit() for c in option))  # the published sizes come last
+        yield Problem(group, f"there is no {group} {shown(name)!r} among {', '.join(ordered)}", fix)
 
 
 def bare_word(token: str, last: str, queue: list[str], grammar: Grammar) -> Problem:
