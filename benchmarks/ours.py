@@ -169,7 +169,7 @@ def sampling(
 ) -> Subject:
     """A unit is one token of each of `batch` texts that begin with one token."""
     model = built(words, vocab_size, dtype)
-    step = choose_step(compile, model.tok_emb.weight, None)
+    step = choose_step(compile, model, None)
     how = How(quantize(model) if int8 else None, str(step.value))
     read = bytes_read(model.cfg, vocab_size, dtype)
     return Subject(lambda n: written(model, n, batch, temperature, how), {"bytes_a_token": read})

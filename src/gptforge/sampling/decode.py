@@ -326,8 +326,8 @@ def gain_of(attn: Attention) -> Tensor | None:
     """The gains of queries and keys as one, (n_head + n_kv_head, head_dim)."""
     if attn.q_gain is None or attn.k_gain is None:
         return None
-    rows: list[Tensor] = [attn.q_gain.weight] * attn.n_head + [attn.k_gain.weight] * attn.n_kv_head
-    return torch.stack(rows).detach()
+    q, k = attn.q_gain.weight.detach(), attn.k_gain.weight.detach()
+    return torch.cat((q.expand(attn.n_head, -1), k.expand(attn.n_kv_head, -1)))
 
 
 def seen_by_one(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
