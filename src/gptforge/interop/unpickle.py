@@ -57,7 +57,7 @@ def limit(size: int) -> None:
     except ImportError:
         return
     most = SPARE_BYTES + FACTOR * size
-    for kind, bound in ((resource.RLIMIT_DATA, most), (resource.RLIMIT_CPU, SECONDS), (resource.RLIMIT_NPROC, 0)):
+    for kind, bound in ((resource.RLIMIT_DATA, most), (resource.RLIMIT_CPU, SECONDS)):
         _, hard = resource.getrlimit(kind)
         resource.setrlimit(kind, (bound if hard < 0 else min(bound, hard), hard))
 
