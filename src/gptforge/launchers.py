@@ -31,7 +31,9 @@ EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slur
 def check(cfg: SweepConfig) -> None:
     """Raises ConfigError where Hydra does not know the launcher of a sweep or what is set of it."""
     if cfg.launcher == "submitit_slurm" and shutil.which("srun") is None:
-        raise ConfigError("there is no SLURM on this machine", where="srun", fix="launcher=submitit_local, n_jobs=2")
+        raise ConfigError(
+            "there is no SLURM on this machine", where="srun", fix=["launcher=submitit_local", "n_jobs=2"]
+        )
     if cfg.launcher != OWN_LAUNCHER:
         with _composed(cfg, Path()):
             pass

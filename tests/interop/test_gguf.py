@@ -1,6 +1,7 @@
 """GGUF files: what transformers makes of them, and what happens to those that are no such thing."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -144,5 +145,11 @@ def test_the_command_makes_a_run_that_can_write(tmp_path, monkeypatch, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["steps"] == 0 and told["run"].endswith("_import_a")
     assert small.gptforge("sample", "ckpt=latest", "prompt=ab", "sample.max_new_tokens=3") == 0
+    assert small.gptforge("export", "latest", "format=gguf", "dtype=q8_0", "out=again.gguf") == 0
+    assert gguf.read(Path("again.gguf")).chat_template == "{{ messages }}"
+    monkeypatch.setitem(globals(), "TOKENS", ["strange", *TOKENS[1:]])  # a byte has no token
+    write(tmp_path / "c.gguf", model_of("llama"), "llama")
+    capsys.readouterr()
+    assert small.gptforge("import", "c.gguf") == 3 and "the tokenizer in it cannot be used" in capsys.readouterr().err
     assert small.gptforge("import", "b.gguf") == 4 and small.gptforge("import") == 2
     assert not list((tmp_path / "runs").glob("*_b"))

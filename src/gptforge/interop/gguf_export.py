@@ -18,6 +18,7 @@ from gptforge.errors import CheckpointError, ConfigError, DataError, UsageError,
 from gptforge.interop import directory, gguf
 from gptforge.interop.express import family_of
 from gptforge.interop.families import Family, links_of
+from gptforge.interop.sources import TEMPLATE
 from gptforge.model import Transformer
 from gptforge.tokenizers import Tokenizer
 from gptforge.tokenizers.bpe import BPETokenizer
@@ -114,6 +115,8 @@ def _describe(writer: Any, loaded: Loaded, kind: str, tokens: tuple[BPETokenizer
     writer.add_token_types(kinds)
     writer.add_token_merges(vocabulary.merges)
     writer.add_add_bos_token(False)
+    if (template := loaded.path / TEMPLATE).exists():
+        writer.add_chat_template(template.read_text(encoding="utf-8"))
     if tokenizer.eos is not None:
         writer.add_eos_token_id(tokenizer.eos)
 

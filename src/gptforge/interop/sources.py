@@ -56,7 +56,12 @@ def load(source: str, tokenizer: str | None = None, trust: bool = False) -> Sour
             "tokenizer_path=PATH/meta.pkl (nanoGPT's characters)",
         ]
         raise DataError("the model comes without a tokenizer that gptforge knows", fix=fixes)
-    coder = of_stored(stored) if tokenizer is None and stored else _tokenizer(tokenizer or str(path), trust)
+    try:
+        coder = of_stored(stored) if tokenizer is None and stored else _tokenizer(tokenizer or str(path), trust)
+    except ValueError as e:
+        raise DataError(
+            f"the tokenizer in it cannot be used: {e}", where=str(path), fix="tokenizer_path=PATH"
+        ) from None
     if coder.vocab_size > model.vocab_size:
         what = f"the tokenizer has {coder.vocab_size:,} tokens, the model {model.vocab_size:,}"
         raise DataError(what, fix="tokenizer_path=PATH of the one that the model was trained with")
