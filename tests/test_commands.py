@@ -186,6 +186,24 @@ def test_ways_to_be_faster(capsys):
     assert small.gptforge("sample", *SHORT, "prompt=the", "weights=int3") == 2
 
 
+def test_a_draft_guesses_for_the_same_text(capsys):
+    words = ("prompt=the", "ckpt=latest")
+    plain = sampled(capsys, *words)
+    assert sampled(capsys, *words, "draft=latest") == plain
+    assert sampled(capsys, *words, "draft=first/best", "draft_tokens=2", "weights=int8") == sampled(
+        capsys, *words, "weights=int8"
+    )
+    assert small.gptforge("sample", *words, "draft=latest", "lookup=4") == 2
+    assert small.gptforge("sample", *words, "draft=latest", "num_samples=2") == 2
+    assert small.gptforge("sample", *words, "draft=nowhere") == 4
+    Path("other.txt").write_text("0123456789\n" * 400)
+    small.trainer(small.config(train__steps=1, eval__every=1, data__path="other.txt"), "runs/other").fit()
+    capsys.readouterr()
+    assert small.gptforge("sample", "prompt=the", "ckpt=first", "draft=other") == 4
+    said = " ".join(capsys.readouterr().err.split())
+    assert "its tokenizer (char, 11 tokens) is not that of the other model (char, " in said
+
+
 def test_without_a_compiler_the_text_is_written_and_the_reason_said(capsys, monkeypatch):
     plain = sampled(capsys, "prompt=the")
     monkeypatch.setattr("gptforge.sampling.fused.obstacle", lambda weight: "there is no compiler")

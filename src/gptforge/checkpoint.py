@@ -245,6 +245,14 @@ def load_model(text: str, device: torch.device | None = None, unknown: str = "er
     return Loaded(model, tokenizer, config, path, int(path.name.removeprefix("step-")), warnings)
 
 
+def same_tokens(one: Loaded, other: Loaded) -> None:
+    """Raises CheckpointError unless a token means the same to both models."""
+    if one.tokenizer.fingerprint != other.tokenizer.fingerprint:
+        told = [f"{each.tokenizer.kind}, {each.tokenizer.vocab_size:,} tokens" for each in (one, other)]
+        what = f"its tokenizer ({told[0]}) is not that of the other model ({told[1]})"
+        raise CheckpointError(what, where=str(one.path), fix="a model that was trained with the same tokenizer")
+
+
 def load_weights(model: nn.Module, checkpoint: Path, file: str = MODEL) -> None:
     """Puts a checkpoint's weights into a model, which may be on the meta device."""
     tensors = read_tensors(checkpoint / file)

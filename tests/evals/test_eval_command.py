@@ -60,6 +60,17 @@ def refused(capsys, code: int, *words: str) -> str:
 # Numbers -----------------------------------------------------------------------------------------------------
 
 
+def test_what_eight_bits_cost(folder, capsys):
+    plain, rounded = evaluated(capsys), evaluated(capsys, "weights=int8")
+    assert plain["how"]["weights"] is None and plain["how"]["loss_of_float_weights"] is None
+    assert rounded["how"]["weights"] == "int8"
+    assert rounded["how"]["loss_of_float_weights"] == pytest.approx(plain["loss"], rel=1e-12)
+    assert 0 < abs(rounded["loss"] - plain["loss"]) < 0.02
+    assert small.gptforge("eval", "weights=int8", "runtime.threads=1") == 0
+    more = rounded["loss"] - plain["loss"]
+    assert f"weights of eight bits: {more:+.4f} beside the loss of float weights" in capsys.readouterr().out
+
+
 def test_it_finds_what_the_run_found(folder, capsys):
     found, summary = evaluated(capsys), small.summary("runs/first")
     assert found["loss"] == pytest.approx(summary["val_loss"], rel=1e-6)

@@ -15,7 +15,8 @@ from gptforge.sampling import How, choose_step, engine, fused, generate, product
 from gptforge.sampling.decode import FastDecoder, PlainDecoder, obstacle
 from gptforge.sampling.products import INT8_ROWS, MKL_BYTES, PACK_BYTES, Machine, choose_form
 from gptforge.sampling.quantize import quantize
-from gptforge.sampling.speculative import guess
+from gptforge.sampling.rows import Row
+from gptforge.sampling.speculative import Draws, lookup
 from writing import BLOCK, KINDS, VOCAB, cached, make, prompts, sampling, uncached
 
 UNKNOWN = (
@@ -261,13 +262,25 @@ def test_texts_that_have_ended_leave_the_batch_and_the_others_stay_as_they_are(m
 
 
 def test_the_guess_is_what_followed_the_longest_latest_occurrence():
-    assert guess([1, 2, 3, 4, 5, 1, 2, 3], 2) == [4, 5]
-    assert guess([1, 2, 3, 7, 1, 2, 3, 8, 1, 2, 3], 1) == [8]
-    assert guess([9, 1, 2, 3, 7, 1, 2, 3, 8, 9, 1, 2, 3], 1) == [7]  # four tokens agree there
-    assert guess([1, 2, 3, 4, 1, 2], 5) == []
-    assert guess([5, 5, 5, 5, 5], 3) == [5]
-    assert guess([256, 1, 1, 0, 256, 1, 1], 3) == [0, 256, 1]
-    assert guess([1, 2, 3, 1, 2, 3], 0) == []
+    draws = Draws(Row([0], 0, 0, BLOCK))
+    for tokens, most, guessed in (
+        ([1, 2, 3, 4, 5, 1, 2, 3], 2, [4, 5]),
+        ([1, 2, 3, 7, 1, 2, 3, 8, 1, 2, 3], 1, [8]),
+        ([9, 1, 2, 3, 7, 1, 2, 3, 8, 9, 1, 2, 3], 1, [7]),  # four tokens agree there
+        ([1, 2, 3, 4, 1, 2], 5, []),
+        ([5, 5, 5, 5, 5], 3, [5]),
+        ([256, 1, 1, 0, 256, 1, 1], 3, [0, 256, 1]),
+    ):
+        assert lookup(tokens, most, draws) == guessed
+
+
+def test_draws_that_were_looked_at_are_taken_in_their_order():
+    plain, draws = Row([0], 3, 1, BLOCK), Draws(Row([0], 3, 1, BLOCK))
+    expected = [plain.draws.random() for _ in range(6)]
+    assert draws.ahead(3) == expected[:3]
+    assert [draws.take(), draws.take()] == expected[:2]
+    assert draws.ahead(3) == expected[2:5]
+    assert [draws.take() for _ in range(4)] == expected[2:]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -282,6 +295,30 @@ def test_guessing_ahead_changes_no_text(kind, changes, monkeypatch):
         assert cached(model, prompt, dataclasses.replace(cfg, lookup=4), seed) == plain
     if not changes and kind == "rope":  # greedy texts of a random model go round in circles
         assert max(steps) > 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("changes", [{}, {"temperature": 0.9}, {"temperature": 0.5, "repetition_penalty": 1.1}])
+def test_a_draft_changes_no_text(kind, changes):
+    model, cfg = make(**KINDS[kind]), sampling(max_new_tokens=3 * BLOCK, **changes)
+    other = make(n_layer=1, block_size=BLOCK // 2)
+    for seed, prompt in enumerate([[1], *prompts(3, seed=2)]):
+        (plain,) = cached(model, prompt, cfg, seed)
+        for draft, of_draft in ((other, How()), (other, How(step="fused")), (model, How())):
+            how = How(draft=(draft, of_draft), ahead=3)
+            assert [token for (token,) in generate(model, [prompt], cfg, seed, how=how)] == plain
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_a_draft_that_knows_is_believed(temperature, monkeypatch):
+    model, cfg = make(), sampling(max_new_tokens=BLOCK - 4, temperature=temperature)
+    steps = []
+    step = FastDecoder.step
+    monkeypatch.setattr(FastDecoder, "step", lambda self, new: steps.append(len(new[0])) or step(self, new))
+    list(generate(model, [[1, 2]], cfg, 0, how=How(draft=(make(), How()), ahead=3)))
+    checked = [n for n in steps if n == 4]
+    assert len(checked) >= (BLOCK - 4) // 4 - 1  # each with all four tokens right, or there would be more and fewer
+    assert sum(checked) >= BLOCK - 4 - 4
 
 
 # Eight bits --------------------------------------------------------------------------------------------------

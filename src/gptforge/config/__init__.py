@@ -136,6 +136,13 @@ class SampleConfig:
         resume=Resume.FREE,
         choices=("int8",),
     )
+    draft: str | None = key(
+        None,
+        "a smaller model with the same tokenizer that guesses ahead, for the same text sooner: RUN or CHECKPOINT",
+        resume=Resume.FREE,
+        free_text=True,
+    )
+    draft_tokens: int = key(4, "how many tokens it guesses at once", resume=Resume.FREE, ge=1, le=64)
     sample: SamplingConfig = field(default_factory=SamplingConfig)
     tokenizer: SampleTokenizerConfig = field(default_factory=SampleTokenizerConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
@@ -145,6 +152,10 @@ class SampleConfig:
     def problems(self) -> Iterator[Problem]:
         if self.prompt is not None and self.prompt_file is not None:
             yield Problem("prompt_file", "give prompt or prompt_file, not both", "prompt_file=null")
+        if self.draft is not None and self.sample.num_samples > 1:
+            yield Problem("draft", "a draft model guesses for one sample only", "sample.num_samples=1")
+        if self.draft is not None and self.sample.lookup:
+            yield Problem("draft", "draft and sample.lookup both guess ahead: give one of them", "sample.lookup=null")
 
 
 @dataclass(kw_only=True, slots=True)

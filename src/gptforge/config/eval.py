@@ -46,6 +46,12 @@ class EvalTextConfig:
     """gptforge eval"""
 
     ckpt: str = key("latest", "latest, best, RUN or CHECKPOINT", resume=FREE, free_text=True)
+    weights: str | None = key(
+        None,
+        "int8: round matrices to 8 bits a weight, and on a text say what that costs; null: as they are",
+        resume=FREE,
+        choices=("int8",),
+    )
     tasks: list[str] = key(
         [],
         "in place of a text: tasks of the lm-evaluation-harness, by name, or YAML files and folders of them",

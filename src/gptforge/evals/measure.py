@@ -20,6 +20,7 @@ from gptforge.evals.breakdown import by_context, by_source, passages
 from gptforge.evals.figures import Scored, figures, intervals, token_sizes, units
 from gptforge.evals.score import Scores, score, tokens_before
 from gptforge.evals.text import Learnt, Progress, Reader, Text
+from gptforge.sampling import quantize
 
 SCHEMA_VERSION = 1
 TOKENS_AT_ONCE = {"cpu": 1 << 13, "mps": 1 << 14, "cuda": 1 << 16}
@@ -77,6 +78,7 @@ def measure(
     slow = f"stride={windows.stride}: each token is read {times:.0f} times, which takes so many times as long"
     for warning in [*warnings, *([slow] if times >= SLOW else [])]:
         warn(warning)
+    unrounded = _unrounded_loss(cfg, loaded, text, windows, chosen, report)
     began = time.perf_counter()
     scored = Scored(_scores(loaded, text, windows, chosen, report), sizes)
     seconds = time.perf_counter() - began
@@ -85,7 +87,7 @@ def measure(
         "schema_version": SCHEMA_VERSION,
         "checkpoint": {"path": str(loaded.path), "step": loaded.step},
         "text": facts,
-        "how": _how(windows, chosen, text),
+        "how": _how(windows, chosen, text) | {"weights": cfg.weights, "loss_of_float_weights": unrounded},
         **_figures(cfg, text, scored, windows.block_size),
         "baselines": _baselines(cfg, text, learnt, loaded, report),
         **_breakdown(cfg, text, scored, windows, loaded),
@@ -128,6 +130,17 @@ def _scores(loaded: Loaded, text: Text, windows: Windows, chosen: machine.Runtim
             fix=["runtime.dtype=float32", "an earlier checkpoint: ckpt=PATH"],
         )
     return scores
+
+
+def _unrounded_loss(
+    cfg: EvalTextConfig, loaded: Loaded, text: Text, windows: Windows, chosen: machine.Runtime, report: Progress
+) -> float | None:
+    """With weights=int8 the loss before the weights are rounded, in place, for what follows; else None."""
+    if cfg.weights is None:
+        return None
+    loss = float(_scores(loaded, text, windows, chosen, report).nats.mean())
+    quantize(loaded.model)
+    return loss
 
 
 def _facts(text: Text, scored: Scored) -> dict[str, Any]:

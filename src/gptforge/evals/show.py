@@ -62,6 +62,9 @@ def head(result: Mapping[str, Any]) -> Iterator[str]:
     sizes = f"{text['scored_tokens']:,} tokens, {text['scored_bytes']:,} bytes"
     documents = f", {text['documents']:,} documents" if text["documents"] > 1 else ""
     yield f"{sizes}{documents}; windows of {how['block_size']} tokens, {how['dtype']} on {how['device']}"
+    if how.get("weights"):
+        before = how["loss_of_float_weights"]
+        yield f"weights of eight bits: {result['loss'] - before:+.4f} beside the loss of float weights, {before:.4f}"
     if how["pack"] == "documents":
         yield "each token sees its own document only"
     if how["stride"] < how["block_size"]:

@@ -30,7 +30,7 @@ def prompts(cfg: SampleConfig) -> list[str]:
 
 def batches(prompts: Sequence[str], cfg: SampleConfig, rows: int) -> Iterator[list[str]]:
     """The prompts in groups that make up to `rows` texts; one by one where each is to be shown as it grows."""
-    alone = cfg.sample.stream or cfg.sample.lookup
+    alone = cfg.sample.stream or cfg.sample.lookup or cfg.draft
     size = 1 if alone else max(1, rows // cfg.sample.num_samples)
     for start in range(0, len(prompts), size):
         yield list(prompts[start : start + size])

@@ -168,6 +168,9 @@ class FastDecoder:
             self._step_of_one = compiling.guarded(fixed, self._eager, warn)
         elif step == "fused" and rows <= MOST_TEXTS and not unknown(cfg):
             fused = FusedStep(model, max_len, self._int8)
+            # torch's product of eight bits rounds its rows too, to bfloat16, and the C code does not: guesses that are
+            # checked several at a time would be held against other logits than those of one token
+            self._int8 = {}
             self._step_of_one = lambda tokens, positions: fused(tokens, positions, self._kv)
 
     @cached_property

@@ -11,7 +11,7 @@ from gptforge.sampling.decode import Decoder, FastDecoder, PlainDecoder, obstacl
 from gptforge.sampling.how import How
 from gptforge.sampling.rows import Row, mark
 from gptforge.sampling.samplers import next_tokens
-from gptforge.sampling.speculative import with_lookup
+from gptforge.sampling.speculative import Draft, Guesser, ahead, lookup
 from gptforge.tokenizers import StreamDecoder, Tokenizer
 
 
@@ -28,7 +28,7 @@ def generate(
 
     Prompts are of any length (at least one token); a text is the same whatever stands beside it.
     Texts whose numbers the caller puts into `ended` are not continued: None in place of a token.
-    With cfg.lookup a single text is guessed ahead; texts of a batch are not.
+    With cfg.lookup or a draft model a single text is guessed ahead; texts of a batch are not.
     Keys and values of earlier tokens are cached. When a context is full, its last half is kept and
     computed anew, so texts may grow beyond block_size; a prompt longer than block_size keeps its tail.
     """
@@ -39,8 +39,9 @@ def generate(
     decoder = new_decoder(model, [len(row.context) for row in rows], cfg, how)
     decoder.prefill({n: row.context[:-1] for n, row in enumerate(rows)})
     seen = None if cfg.repetition_penalty == 1.0 else mark(rows, model.vocab_size)
-    if cfg.lookup and len(rows) == 1:
-        yield from ([token] for token in with_lookup(decoder, rows[0], cfg, cfg.lookup, seen))
+    if len(rows) == 1 and (most := guessed_ahead(cfg, how)):
+        guesser = guesser_of(rows[0], cfg, how)
+        yield from ([token] for token in ahead(decoder, rows[0], cfg, guesser, most, seen))
         return
     for step in range(1, cfg.max_new_tokens + 1):
         logits = decoder.step([rows[n].tokens[-1:] for n in going])[:, -1]
@@ -63,6 +64,19 @@ def generate(
         decoder.prefill({at: rows[going[at]].context[:-1] for at in full})
 
 
+def guessed_ahead(cfg: SamplingConfig, how: How) -> int:
+    """How many tokens of a single text are guessed at once; 0: none."""
+    return how.ahead if how.draft else cfg.lookup or 0
+
+
+def guesser_of(row: Row, cfg: SamplingConfig, how: How) -> Guesser:
+    """Who guesses: the draft model if there is one, else the text's own past."""
+    if how.draft is None:
+        return lookup
+    model, of_draft = how.draft
+    return Draft(model, new_decoder(model, [len(row.tokens)], cfg, of_draft), cfg)
+
+
 def new_decoder(model: Transformer, contexts: Sequence[int], cfg: SamplingConfig, how: How) -> Decoder:
     """The decoder for rows whose contexts have these lengths."""
     max_len = max(contexts) + cfg.max_new_tokens
@@ -71,7 +85,7 @@ def new_decoder(model: Transformer, contexts: Sequence[int], cfg: SamplingConfig
     max_len = min(model.cfg.block_size, max_len)
     if obstacle(model):
         return PlainDecoder(model, len(contexts), max_len)
-    return FastDecoder(model, len(contexts), max_len, how.int8, how.step, how.warn, 1 + (cfg.lookup or 0))
+    return FastDecoder(model, len(contexts), max_len, how.int8, how.step, how.warn, 1 + guessed_ahead(cfg, how))
 
 
 def generate_text(

@@ -29,6 +29,7 @@ from gptforge.checkpoint import Loaded
 from gptforge.config import EvalTextConfig
 from gptforge.errors import ConfigError, DataError, UserError
 from gptforge.evals.harness import adapter
+from gptforge.sampling import quantize
 
 SCHEMA_VERSION = 1
 NO_STDERR = "N/A"  # what the harness says where it has none
@@ -49,6 +50,8 @@ def run_tasks(
     that is not there, DataError for one that fails, by its data, its definition or characters without a token.
     """
     began = time.perf_counter()
+    if cfg.weights:
+        quantize(loaded.model)
     model = adapter.HarnessModel(loaded.model, loaded.tokenizer, chosen, cfg.batch_size, cfg.seed, on_progress)
     with _quiet():
         loaded_tasks = load(cfg.tasks)
@@ -225,6 +228,7 @@ def _how(cfg: EvalTextConfig, chosen: machine.Runtime) -> dict[str, Any]:
         "batch_size": cfg.batch_size,
         "device": chosen.device.value,
         "dtype": chosen.dtype.value,
+        "weights": cfg.weights,
         "threads": chosen.threads.value,
         "gptforge": __version__,
         "torch": torch.__version__,
