@@ -12,7 +12,7 @@ from gptforge.errors import CheckpointError, DataError, UsageError
 from gptforge.interop import directory, gguf, nanogpt
 from gptforge.model import Transformer
 from gptforge.tokenizers import Tokenizer
-from gptforge.tokenizers.bpe import gpt2
+from gptforge.tokenizers.bpe import BPETokenizer, gpt2
 from gptforge.tokenizers.hf import of_stored, read_hf
 
 NAMES: Mapping[str, Callable[[], Path]] = {"smollm2": assets.smollm2}
@@ -62,10 +62,21 @@ def load(source: str, tokenizer: str | None = None, trust: bool = False) -> Sour
         raise DataError(
             f"the tokenizer in it cannot be used: {e}", where=str(path), fix="tokenizer_path=PATH"
         ) from None
-    if coder.vocab_size > model.vocab_size:
-        what = f"the tokenizer has {coder.vocab_size:,} tokens, the model {model.vocab_size:,}"
-        raise DataError(what, fix="tokenizer_path=PATH of the one that the model was trained with")
-    return Source(path, model, coder, template)
+    return Source(path, model, _fitting(coder, model.vocab_size), template)
+
+
+def _fitting(tokenizer: Tokenizer, vocab_size: int) -> Tokenizer:
+    """The tokenizer with as many ids as the model has. Raises DataError for one that cannot be the model's."""
+    what = f"the tokenizer has {tokenizer.vocab_size:,} tokens, the model {vocab_size:,}"
+    fix = "tokenizer_path=PATH of the one that the model was trained with"
+    if tokenizer.vocab_size == vocab_size:
+        return tokenizer
+    if tokenizer.vocab_size > vocab_size or not isinstance(tokenizer, BPETokenizer):
+        raise DataError(what, fix=fix)
+    try:
+        return tokenizer.padded(vocab_size)
+    except ValueError as e:
+        raise DataError(f"{what}: {e}", fix=fix) from None
 
 
 def _tokenizer(named: str, trust: bool) -> Tokenizer:

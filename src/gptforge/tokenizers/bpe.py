@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from types import ModuleType
@@ -21,7 +22,7 @@ from gptforge import assets
 from gptforge.errors import UserError
 from gptforge.tokenizers.base import Tokenizer, checked_ids, halves, id_dtype, to_utf8, unknown_character
 from gptforge.tokenizers.byte_level import ALPHABET, GPT2_PATTERN, pieces, spelled_bytes
-from gptforge.tokenizers.vocabulary import CHAT_MARKERS, END_NAMES, END_OF_TEXT, Vocabulary
+from gptforge.tokenizers.vocabulary import CHAT_MARKERS, END_NAMES, END_OF_TEXT, MAX_UNUSED, Vocabulary
 
 SPECIAL_TOKENS = (END_OF_TEXT, *CHAT_MARKERS)  # of a tokenizer trained here
 PIECE = 1 << 15  # characters encoded at once where a text may be cut
@@ -103,6 +104,16 @@ class BPETokenizer(Tokenizer):
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, **self.vocabulary.to_dict()}
+
+    def padded(self, vocab_size: int) -> Self:
+        """The same with ids up to `vocab_size` that stand for nothing: many a model has some rows more than its
+        tokenizer tokens, to make it fast. Raises ValueError for more than a vocabulary may have."""
+        more = vocab_size - self.vocab_size
+        if more > MAX_UNUSED:
+            raise ValueError(f"{more:,} ids of the model would stand for nothing")
+        wider = replace(self.vocabulary, tokens=[*self.vocabulary.tokens, *[None] * more])
+        notes = [*self.notes, f"{more:,} ids of the model stand for no token"] if more else self.notes
+        return type(self)(self.kind, Vocabulary.checked(wider.to_dict()), self.unknown, notes)
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any], unknown: str) -> Self:
