@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gptforge.config import TrainConfig
 from gptforge.config.saved import load_config
@@ -115,7 +115,7 @@ def set_aside(run: Run, after: int) -> Path | None:
 def verify(checkpoint: Path) -> None:
     """Raises CheckpointError unless every byte of a checkpoint is what was written."""
     _refuse_strangers(checkpoint)
-    for name, expected in _written(checkpoint).items():
+    for name, expected in digests(checkpoint).items():
         path = checkpoint / name
         try:
             with open(path, "rb") as f:
@@ -129,7 +129,7 @@ def verify(checkpoint: Path) -> None:
             raise _damaged("a file of the checkpoint", found, expected, path)
 
 
-def _written(checkpoint: Path) -> dict[str, str]:
+def digests(checkpoint: Path) -> dict[str, str]:
     """The SHA-256 of each file by a checkpoint's manifest. Raises CheckpointError unless that is what was written."""
     path = checkpoint / MANIFEST
     held = read_json(path, "the checkpoint's manifest")
@@ -255,7 +255,11 @@ def same_tokens(one: Loaded, other: Loaded) -> None:
 
 def load_weights(model: nn.Module, checkpoint: Path, file: str = MODEL) -> None:
     """Puts a checkpoint's weights into a model, which may be on the meta device."""
-    tensors = read_tensors(checkpoint / file)
+    load_tensors(model, read_tensors(checkpoint / file), str(checkpoint / file))
+
+
+def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """The same of tensors by name. Raises CheckpointError unless they are those of the model, in shape and type."""
     # The dtype too, without torch's prefix: in a model on the meta device a tensor stays what it is
     expected = {name: (tuple(t.shape), str(t.dtype)[6:]) for name, t in model.state_dict().items()}
     found = {name: (tuple(t.shape), str(t.dtype)[6:]) for name, t in tensors.items()}
@@ -265,7 +269,7 @@ def load_weights(model: nn.Module, checkpoint: Path, file: str = MODEL) -> None:
         raise CheckpointError(
             f"{len(names)} tensors do not fit the model, such as {name}: "
             f"{_named(found.get(name), 'missing')}, the model has {_named(expected.get(name), 'none')}",
-            where=str(checkpoint / file),
+            where=where,
         )
     assign = any(p.is_meta for p in model.parameters())
     model.load_state_dict(tensors, assign=assign)

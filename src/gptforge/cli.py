@@ -26,6 +26,7 @@ from gptforge.errors import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
     EXIT_STOPPED,
+    CheckpointError,
     Stopped,
     UsageError,
     UserError,
@@ -33,7 +34,7 @@ from gptforge.errors import (
     missing_extra,
 )
 from gptforge.notices import say
-from gptforge.runs import Call, find_sweep, held, new_sweep_directory
+from gptforge.runs import Call, candidates, find_sweep, held, new_sweep_directory
 from gptforge.signals import NOT_BEGUN, end_at_once, follow_parent, turn_deaf
 from gptforge.usage import COMMANDS
 
@@ -131,12 +132,34 @@ def run(command: str, tokens: list[str]) -> int:
         raise UsageError(f"{command} has no -m", fix="gptforge train -m … runs one training for each combination")
     for path in compose.shadowed(dirs):
         say(f"gptforge: warning: {path} is not read, gptforge has an option of that name; rename it")
+    if "init" in line.free:
+        line = imported_first(command, line, dirs)
     if line.multirun and "config" not in line.free:
         return sweep(command, line, dirs)
     saved = compose.from_command_line(command, line, grammar)
     if saved is not None:
         return execute(command, saved.config, saved.call)
     return single(command, line, dirs)
+
+
+def imported_first(command: str, line: Line, dirs: list[Path]) -> Line:
+    """The line with the run that init= means in place of a model of another program, which becomes one now."""
+    text = line.free["init"]
+    try:
+        candidates(text)
+    except CheckpointError:
+        from gptforge.interop import importing
+
+        if not importing.is_source(text):
+            raise
+        others = [override for override in line.overrides if override.partition("=")[0] != "init"]
+        if not line.multirun:
+            compose.compose(command, dataclasses.replace(line, overrides=others), dirs)  # nothing is made for a mistake
+        run, new = importing.imported(text, Call(line.typed))
+        say(f"init={text} is {run.path}, {'imported now' if new else 'imported before'}")
+        free = line.free | {"init": run.pointer_name}
+        return dataclasses.replace(line, overrides=[*others, f"init={quoted(run.pointer_name)}"], free=free)
+    return line
 
 
 def execute(command: str, config: Any, call: Call) -> int:

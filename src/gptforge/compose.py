@@ -17,6 +17,7 @@ import yaml
 from gptforge import own_options
 from gptforge.arguments import RUN_DIR, SAVED, Grammar, Line, quoted
 from gptforge.config import SCHEMAS, SweepConfig
+from gptforge.config.initial import Typed, begun_from
 from gptforge.config.saved import OF_ONE_RUN, OF_ONE_START, of_new_start, read_saved, refuse_changes
 from gptforge.config.schema import Problem, build, config_error, flatten, leaves, shown, to_dict
 from gptforge.errors import ConfigError, UsageError, looks_secret
@@ -143,7 +144,13 @@ def from_hydra(command: str, cfg: Any, typed: list[str], dirs: list[Path], overr
     choices = {str(k): str(v) for k, v in hydra.runtime.choices.items() if "/" not in str(k) and v is not None}
     directory = str(hydra.run.dir)
     tree: Any = OmegaConf.to_container(cfg, resolve=True)
-    config = build(SCHEMAS[command], tree, origin(choices, dirs, {o.partition("=")[0] for o in overrides}))
+    names = {o.partition("=")[0] for o in overrides}
+    where = origin(choices, dirs, names)
+    if tree.get("init") is not None:
+        defaults = default_options(command)
+        default_model = read_yaml(conf_dir() / "model" / f"{defaults['model']}.yaml")
+        tree, choices = begun_from(tree, Typed(names, choices, defaults, default_model))
+    config = build(SCHEMAS[command], tree, where)
     return Composed(config, Call(typed, choices, None if directory == UNSET_DIR else Path(directory)))
 
 

@@ -74,6 +74,7 @@ CHANGES = {
     "runtime.tf32": Change("false"),
     "runtime.compile": Change("false"),
     "parallel.kind": Change("ddp", beside=("parallel.nproc=1",)),
+    "init": Change(f"{RUN}/checkpoints/step-{STOPPED:06d}"),
     "resume": Change(f"{RUN}/checkpoints/step-{STOPPED:06d}"),
     "resume_allow": Change("[optimizer.lr]"),
     "prompt": Change("a"),

@@ -1,39 +1,21 @@
 """What comes with a model: its tokenizer, and what is said where they do not go together."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
 import small
+from directories import published
 from gptforge.checkpoint import load_model
-from gptforge.config import ModelConfig
-from gptforge.config.schema import build
-from gptforge.interop import directory, tokenizer_json
-from gptforge.interop.families import FAMILIES
-from gptforge.model import Transformer
 from gptforge.tensors import read_tensors
-from gptforge.tokenizers.byte import ByteTokenizer
 
 pytest.importorskip("tokenizers")
-
-LLAMA = {"n_layer": 1, "n_embd": 32, "block_size": 32, "norm": {"kind": "rmsnorm"}, "mlp": {"kind": "swiglu"}}
 
 
 @pytest.fixture(autouse=True)
 def folder(own_folder) -> Path:
     return own_folder
-
-
-def published(vocab_size: int, name: str = "published") -> Path:
-    """A directory of transformers whose tokenizer has the 256 bytes."""
-    model = Transformer(build(ModelConfig, LLAMA), vocab_size)
-    model.init_weights(torch.Generator().manual_seed(0))
-    Path(name).mkdir()
-    directory.save(model, FAMILIES["llama"], Path(name))
-    Path(name, "tokenizer.json").write_text(json.dumps(tokenizer_json.of(ByteTokenizer())))
-    return Path(name)
 
 
 def test_a_model_may_have_more_rows_than_its_tokenizer_tokens(capsys):

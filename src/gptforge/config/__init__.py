@@ -57,6 +57,12 @@ class TrainConfig:
     seed: int = key(
         1337, "of initial weights, data order, dropout and samples", resume=Resume.REFUSE, ge=0, le=2**63 - 1
     )
+    init: str | None = key(
+        None,
+        "begin with the weights and tokenizer of: latest, best, RUN, CHECKPOINT, or what gptforge import takes",
+        resume=Resume.REFUSE,
+        free_text=True,
+    )
     resume: str | None = key(None, "go on with a run: latest, RUN or CHECKPOINT", resume=Resume.FREE, free_text=True)
     resume_allow: list[str] = key([], "keys that may differ from the run that is continued", resume=Resume.FREE)
     prompt: str = key("\n", "how the samples of a run begin", resume=Resume.FREE, free_text=True)

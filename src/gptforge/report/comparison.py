@@ -20,7 +20,14 @@ from gptforge.runs import Run
 
 LETTERS = string.ascii_uppercase + string.ascii_lowercase
 CONFIDENCE = 0.95
-DECIDED = ("steps", "warmup_steps", "context_warmup", "dropout", "dtype")  # decisions that the weights depend on
+DECIDED = (
+    "steps",
+    "warmup_steps",
+    "context_warmup",
+    "dropout",
+    "dtype",
+    "init",
+)  # decisions that the weights depend on
 OF_THE_COURSE = ("train.on_spike", "train.on_nonfinite", "train.early_stop_patience")  # though they may change later
 FIGURES = (
     "best_val_loss", "val_bpb", "steps", "tokens", "seconds", "tokens_per_second", "parameters", "peak_memory_bytes",

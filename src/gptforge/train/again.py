@@ -28,7 +28,7 @@ from gptforge.train.trainer import Trainer
 
 KINDS: dict[str, type | tuple[type, ...]] = {  # of the decisions that a new start takes over
     "device": str, "dtype": str, "compile": bool, "threads": int, "tf32": (bool, type(None)), "micro_batch_size": int,
-    "context_warmup": int, "dropout": (int, float), "processes": int,
+    "context_warmup": int, "dropout": (int, float), "processes": int, "init": str,
 }  # fmt: skip
 MOODS = ("memory_free_bytes", "cuda_memory_free_bytes")  # of env.json, what has no influence
 OF_MACHINE = ("device", "dtype", "compile", "threads", "tf32", "micro_batch_size", "processes")

@@ -50,6 +50,7 @@ class Decisions:
     log_every: Choice
     processes: Choice = ALONE
     seconds: float | None = None
+    init: Choice | None = None  # the SHA-256 of the weights that it began with, and where they were
 
     def to_dict(self) -> dict[str, Any]:
         named = {"device": self.runtime.device, "dtype": self.runtime.dtype, "compile": self.runtime.compile}
@@ -59,6 +60,7 @@ class Decisions:
         named |= {"dropout": self.dropout}
         named |= {"eval_every": self.eval_every, "checkpoint_every": self.checkpoint_every}
         named |= {"log_every": self.log_every, "processes": self.processes}
+        named |= {"init": self.init} if self.init else {}
         return {name: {"value": c.value, "reason": c.reason} for name, c in named.items()}
 
 
@@ -121,7 +123,7 @@ def decide(
         micro_batch_size=kept.get("micro_batch_size") or micro_batch_size(cfg, runtime, machine, vocab_size, processes),
         steps=steps,
         warmup_steps=Choice(warmup, "schedule.warmup_steps, at most a tenth of the run"),
-        context_warmup=kept.get("context_warmup") or context_warmup(loop.context_warmup, expected),
+        context_warmup=kept.get("context_warmup") or context_warmup(loop.context_warmup, expected, bool(cfg.init)),
         dropout=masked,
         eval_every=every,
         checkpoint_every=saves,
@@ -174,10 +176,13 @@ def expected_steps(cfg: TrainConfig, steps: Choice, runtime: Runtime, machine: M
     return duration(cfg.train.time or "0s") / run_seconds(cfg, runtime, machine, vocab_size, 1)
 
 
-def context_warmup(asked: int | None, steps: float) -> Choice:
-    """How many steps learn from shorter sequences, in a run of so many (by estimate in a run of fixed time)."""
+def context_warmup(asked: int | None, steps: float, learnt: bool = False) -> Choice:
+    """How many steps learn from shorter sequences, in a run of so many (by estimate in a run of fixed time); a model
+    that has `learnt` before needs none."""
     if asked is not None:
         return Choice(asked, "asked for")
+    if learnt:
+        return Choice(0, "init: the model knows long ones already")
     if steps > SHORT:
         return Choice(0, f"only runs of up to {SHORT} steps gain by it")
     return Choice(CONTEXT_WARMUP, f"a run of {SHORT} steps at most")

@@ -25,8 +25,10 @@ from gptforge.dist import Dist
 from gptforge.model import Transformer, param_roles, row_splits
 from gptforge.optim import Roles, Together, WeightAverage, build_optimizer
 from gptforge.runtime import Machine
-from gptforge.tokenizers import Tokenizer
+from gptforge.tokenizers import Tokenizer, load_tokenizer
+from gptforge.train import initial
 from gptforge.train.decisions import LOOP_KEYS, Decisions, as_before, as_trained, check_room, decide
+from gptforge.train.initial import Begin
 from gptforge.train.objectives import Objective, next_token
 
 
@@ -62,6 +64,10 @@ def build_parts(
     and comes back with the device. Raises UserError for what cannot be; nothing is written but the token cache.
     """
     place = dist or Dist(torch.device("cpu"))
+    begin = None
+    if cfg.init and tokenizer is None:  # a run that goes on has tokenizer and weights in its checkpoint
+        begin = place.first(lambda: initial.find(str(cfg.init), saved_decisions or {}))
+        tokenizer = load_tokenizer(begin.path, cfg.tokenizer.unknown)
     machine = place.first(lambda: machine_runtime.probe(place.local_size))  # one look, so that all decide alike
     kept = as_before(cfg, saved_decisions or {}, machine, place.world_size)
     chosen = machine_runtime.choose(cfg.runtime, machine)
@@ -78,10 +84,11 @@ def build_parts(
     check_room(cfg, chosen, machine, vocab_size)
     epoch = loader.windows_per_epoch
     decisions = decide(cfg, chosen, machine, vocab_size, epoch, len(dataset.val), kept, place.world_size)
+    decisions = dataclasses.replace(decisions, init=begin.choice if begin else initial.kept(saved_decisions or {}))
 
     dist = dataclasses.replace(place, device=chosen.torch_device)
     with machine_runtime.out_of_memory_as_error("a smaller model, or fewer tokens in the vocabulary"):
-        model = build_model(as_trained(cfg.model, decisions.dropout), vocab_size, cfg.seed, dist.device)
+        model = build_model(as_trained(cfg.model, decisions.dropout), vocab_size, cfg.seed, dist.device, begin)
     if decisions.runtime.compile.value:
         compile_in_place(model)
     roles = Roles(param_roles(model), row_splits(model), chosen.torch_dtype)
@@ -102,8 +109,12 @@ def order_of(dataset: Dataset, cfg: TrainConfig) -> WindowOrder | MixedOrder:
     return MixedOrder(orders, edges[:-1], [w for w in weights if w], cfg.seed)
 
 
-def build_model(cfg: ModelConfig, vocab_size: int, seed: int, device: torch.device) -> Transformer:
-    """A new model, its weights drawn from `seed`: the same on every device."""
+def build_model(
+    cfg: ModelConfig, vocab_size: int, seed: int, device: torch.device, begin: Begin | None = None
+) -> Transformer:
+    """A model with the weights that it begins with, or new ones, drawn from `seed`: the same on every device."""
+    if begin:
+        return begin.model(cfg, vocab_size).to(device)
     model = Transformer(cfg, vocab_size)
     model.init_weights(torch.Generator().manual_seed(seed))
     return model.to(device)

@@ -51,6 +51,7 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
         *_packing(cfg, parts),
         ("tokenizer", f"{parts.tokenizer.kind}, {vocab} tokens", "tokenizer.kind"),
         ("model", f"{choices.get('model', '')} {shown_count(parameters)} parameters".strip(), shape),
+        *([("begins with", d.init.reason, "init")] if d.init else []),
         ("context", f"{cfg.model.block_size} tokens", _context(cfg.model.block_size, warmup, steps)),
         ("dropout", f"{d.dropout.value:g}", d.dropout.reason),
         ("length", f"{steps:,} steps" if steps else f"{cfg.train.time}", d.steps.reason),

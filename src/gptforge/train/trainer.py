@@ -239,7 +239,7 @@ class Trainer:
                 return True
             if watch.spikes <= SAID:
                 self.sinks.warn(fault.told(step + 1))
-        elif step == 0 and (warning := plan.strange_start(loss, self.parts.tokenizer.vocab_size)):
+        elif step == 0 and not self.cfg.init and (warning := plan.strange_start(loss, self.parts.tokenizer.vocab_size)):
             self.sinks.warn(warning)
         watch.accept(loss, grad_norm)
         return False
