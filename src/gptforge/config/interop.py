@@ -13,7 +13,10 @@ class ImportConfig:
     """gptforge import"""
 
     source: str = key(
-        "", "a directory of transformers, a .gguf file, nanoGPT's ckpt.pt, or smollm2", resume=FREE, free_text=True
+        "",
+        "a directory of transformers, a .gguf file, nanoGPT's ckpt.pt, OWNER/NAME of the hub, or smollm2",
+        resume=FREE,
+        free_text=True,
     )
     tokenizer_path: str | None = key(
         None,

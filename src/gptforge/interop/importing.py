@@ -1,4 +1,4 @@
-"""A model of another program as a run, whose only checkpoint is the model as it came; where asked, the same one once."""
+"""A model of another program as a run, whose only checkpoint is the model as it came; the same one once if asked so."""
 
 import contextlib
 import json
@@ -9,8 +9,9 @@ from gptforge import checkpoint
 from gptforge.config import TokenizerConfig, TrainConfig
 from gptforge.config.saved import as_saved
 from gptforge.errors import CheckpointError
+from gptforge.interop import hub
 from gptforge.interop.directory import CONFIG
-from gptforge.interop.sources import NAMES, PICKLES, TEMPLATE, Source, load
+from gptforge.interop.sources import NAMES, PICKLES, TEMPLATE, Source, load, path_of
 from gptforge.jsonfile import read_json, write_json
 from gptforge.runs import RUNS, Call, Run, run_name
 from gptforge.tensors import tensor_bytes
@@ -22,7 +23,7 @@ FILES = (".json", ".safetensors", ".jinja")  # of a directory, what is read
 def is_source(text: str) -> bool:
     """Whether a text names what can be imported: a known name, a file of a model, or a directory of transformers."""
     path = Path(text).expanduser()
-    if text in NAMES or (path.suffix in (".gguf", *PICKLES) and path.is_file()):
+    if text in NAMES or hub.is_name(text) or (path.suffix in (".gguf", *PICKLES) and path.is_file()):
         return True
     with contextlib.suppress(OSError, ValueError):
         return "model_type" in json.loads((path / CONFIG).read_bytes())
@@ -31,7 +32,7 @@ def is_source(text: str) -> bool:
 
 def imported(text: str, call: Call) -> tuple[Run, bool]:
     """The run that a model of another program is, and whether it is a new one. Raises what `sources.load` raises."""
-    origin = origin_of(NAMES[text]() if text in NAMES else Path(text).expanduser())
+    origin = origin_of(path_of(text))
     for path in sorted(RUNS.glob("*_import_*"), reverse=True):
         run = Run(path)
         with contextlib.suppress(CheckpointError):
@@ -46,8 +47,8 @@ def as_run(source: Source, call: Call) -> tuple[Run, dict[str, Any]]:
     kind = source.tokenizer.kind
     path = str(source.path.absolute()) if kind == "hf" else None
     config = TrainConfig(model=model.cfg, tokenizer=TokenizerConfig(kind=kind, path=path))
-    saved = as_saved(config, {"model": source.path.stem, "tokenizer": kind})
-    made = Run.create(saved, run_name("import", source.path.stem), call)
+    saved = as_saved(config, {"model": source.name, "tokenizer": kind})
+    made = Run.create(saved, run_name("import", source.name), call)
     files = {
         "config.json": checkpoint.json_bytes(saved),
         "tokenizer.json": checkpoint.json_bytes(source.tokenizer.stored()),

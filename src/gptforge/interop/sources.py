@@ -9,7 +9,7 @@ from typing import Any
 from gptforge import assets
 from gptforge.config.schema import nearest
 from gptforge.errors import CheckpointError, DataError, UsageError
-from gptforge.interop import directory, gguf, nanogpt
+from gptforge.interop import directory, gguf, hub, nanogpt
 from gptforge.model import Transformer
 from gptforge.tokenizers import Tokenizer
 from gptforge.tokenizers.bpe import BPETokenizer, gpt2
@@ -22,8 +22,12 @@ TOKENIZER, TEMPLATE, TOKENIZER_CONFIG = "tokenizer.json", "chat_template.jinja",
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A model as it was found, with its tokenizer and, if it is one to talk with, the template of its conversations."""
+    """A model as it was found, with its tokenizer and, if it is one to talk with, the template of its conversations.
 
+    `name` is what it is called, `path` where it was.
+    """
+
+    name: str
     path: Path
     model: Transformer
     tokenizer: Tokenizer
@@ -38,7 +42,7 @@ def load(source: str, tokenizer: str | None = None, trust: bool = False) -> Sour
     """
     if not source:
         raise UsageError("which model?", fix=[f"gptforge import {name}" for name in (*NAMES, "PATH")])
-    path = NAMES[source]() if source in NAMES else Path(source).expanduser()
+    path = path_of(source)
     if path.suffix == ".gguf":
         found = gguf.read(path)
         model, stored, template = directory.assembled(found.config, found), found.tokenizer, found.chat_template
@@ -62,7 +66,15 @@ def load(source: str, tokenizer: str | None = None, trust: bool = False) -> Sour
         raise DataError(
             f"the tokenizer in it cannot be used: {e}", where=str(path), fix="tokenizer_path=PATH"
         ) from None
-    return Source(path, model, _fitting(coder, model.vocab_size), template)
+    name = source.rpartition("/")[2] if hub.is_name(source) else path.stem
+    return Source(name, path, model, _fitting(coder, model.vocab_size), template)
+
+
+def path_of(source: str) -> Path:
+    """Where the files of a model are; one that is known by its name is fetched, if it is not there yet."""
+    if source in NAMES:
+        return NAMES[source]()
+    return hub.fetch(source) if hub.is_name(source) else Path(source).expanduser()
 
 
 def _fitting(tokenizer: Tokenizer, vocab_size: int) -> Tokenizer:
@@ -102,4 +114,6 @@ def _template(path: Path) -> str | None:
 def _no_model(source: str, path: Path) -> CheckpointError:
     near = nearest(source, list(NAMES), 1)
     what = f"{path} is no .gguf file, nor a folder with a config.json" if path.exists() else f"there is no {path}"
-    return CheckpointError(what, fix=f"gptforge import {near[0] if near else 'PATH, or smollm2'}")
+    return CheckpointError(
+        what, fix=f"gptforge import {near[0] if near else 'PATH, OWNER/NAME of the hub, or smollm2'}"
+    )
