@@ -15,6 +15,7 @@ from workers import Subject
 
 MATRICES = {"attn.qkv": "attn.c_attn", "attn.proj": "attn.c_proj", "mlp.fc": "mlp.c_fc", "mlp.proj": "mlp.c_proj"}
 NORMS = {"attn_norm": "ln_1", "mlp_norm": "ln_2"}
+SHOWN = 64  # tokens that are compared
 LOGITS_AGREE = 1e-4  # the most by which float32 logits of the two may differ, in standard deviations
 
 
@@ -107,3 +108,18 @@ def sampling(path: str, batch: int, dtype: str, **shape: int) -> Subject:
     load_model(model, path)
     model.to(getattr(torch, dtype)).eval()
     return Subject(lambda n: written_by(model, n, batch), {})
+
+
+def continuing(path: str, prompt: list[int], dtype: str) -> Subject:
+    """A unit is one token that goes on from a prompt, by the model in a directory. `facts` has what is written."""
+    transformers: Any = importlib.import_module("transformers")
+    transformers.logging.set_verbosity_error()
+    model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype)).eval()
+    start = torch.tensor([prompt])
+    how = {"attention_mask": torch.ones_like(start), "do_sample": False, "eos_token_id": [], "pad_token_id": 0}
+
+    def write(n: int) -> list[int]:
+        with torch.inference_mode():
+            return model.generate(start, max_new_tokens=n, **how)[0, len(prompt) :].tolist()
+
+    return Subject(write, {"tokens": write(SHOWN)})

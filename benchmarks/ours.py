@@ -18,6 +18,7 @@ import torch
 
 from gptforge import compose, runtime
 from gptforge.arguments import Grammar, parse
+from gptforge.checkpoint import load_model
 from gptforge.config import SCHEMAS, ModelConfig, RuntimeConfig, SamplingConfig, TrainConfig
 from gptforge.config.saved import as_saved
 from gptforge.data.batch import Batch
@@ -37,6 +38,7 @@ from text import write_text
 from workers import Subject
 
 TEXT_CHARACTERS = 1_000_000
+SHOWN = 64  # tokens that are compared
 BYTES = {"float32": 4, "bfloat16": 2}
 
 
@@ -173,6 +175,20 @@ def sampling(
     how = How(quantize(model) if int8 else None, str(step.value))
     read = bytes_read(model.cfg, vocab_size, dtype)
     return Subject(lambda n: written(model, n, batch, temperature, how), {"bytes_a_token": read})
+
+
+def continuing(ckpt: str, prompt: list[int], dtype: str = "float32", int8: bool = False) -> Subject:
+    """A unit is one token that goes on from a prompt, by a checkpoint. `facts` has what is written."""
+    chosen = runtime.choose(RuntimeConfig(dtype=dtype), runtime.probe())
+    runtime.apply(chosen, False)
+    model = load_model(ckpt).model.to(chosen.torch_dtype)
+    how = How(quantize(model) if int8 else None, str(choose_step(None, model, None).value))
+    cfg = replace(SamplingConfig(), temperature=0.0)
+
+    def write(n: int) -> list[int]:
+        return [int(i) for (i,) in generate(model, [prompt], replace(cfg, max_new_tokens=n), 0, how=how)]
+
+    return Subject(write, {"tokens": write(SHOWN)})
 
 
 def written(

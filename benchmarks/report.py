@@ -16,8 +16,8 @@ FOLDER = Path(__file__).resolve().parent
 README, PICTURE = FOLDER / "README.md", FOLDER / "targets.svg"
 BEGIN, END = "<!-- results: written by report.py -->", "<!-- end of results -->"
 ORDER = (
-    "kernels", "training_step", "peak", "sampling", "startup", "memory", "scaling", "bpe", "prepare", "cleaning",
-    "personal_data", "cleaning_pays", "time_to_loss", "sweeps", "listing",
+    "kernels", "training_step", "peak", "sampling", "imported", "startup", "memory", "scaling", "bpe", "prepare",
+    "cleaning", "personal_data", "cleaning_pays", "time_to_loss", "sweeps", "listing",
 )  # fmt: skip
 
 WIDTH, LEFT, RIGHT, TOP, LINE = 760, 16, 130, 64, 38

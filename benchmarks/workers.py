@@ -50,9 +50,9 @@ class WorkerError(RuntimeError):
 class Worker:
     """A side that is ready when it has been made. `module.function(**arguments)` gives its Subject, in its process."""
 
-    def __init__(self, module: str, function: str, **arguments: Any) -> None:
+    def __init__(self, module: str, function: str, python: str = sys.executable, /, **arguments: Any) -> None:
         self.name = f"{module}.{function}"
-        command = [sys.executable, str(Path(__file__).resolve()), module, function, json.dumps(arguments)]
+        command = [python, str(Path(__file__).resolve()), module, function, json.dumps(arguments)]
         environment = os.environ | {"HF_HUB_OFFLINE": "1"}  # nothing that is measured may reach for the network
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment

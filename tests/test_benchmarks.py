@@ -14,10 +14,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks"
 MODULES = ("measure", "report", "workers", "plain", "processes", "shapes", "personal_data")
-NEEDS_PEER = {"training_step", "sampling", "startup"}
+NEEDS_PEER = {"training_step", "sampling", "imported", "startup"}
 SLOW = (
-    "kernels", "training_step", "peak", "sampling", "startup", "memory", "scaling", "bpe", "cleaning", "prepare",
-    "personal_data", "cleaning_pays", "time_to_loss", "sweeps", "listing",
+    "kernels", "training_step", "peak", "sampling", "imported", "startup", "memory", "scaling", "bpe", "cleaning",
+    "prepare", "personal_data", "cleaning_pays", "time_to_loss", "sweeps", "listing",
 )  # fmt: skip
 
 
