@@ -186,7 +186,9 @@ def continuing(ckpt: str, prompt: list[int], dtype: str = "float32", int8: bool 
     cfg = replace(SamplingConfig(), temperature=0.0)
 
     def write(n: int) -> list[int]:
-        return [int(i) for (i,) in generate(model, [prompt], replace(cfg, max_new_tokens=n), 0, how=how)]
+        return (
+            torch.tensor(list(generate(model, [prompt], replace(cfg, max_new_tokens=n), 0, how=how))).flatten().tolist()
+        )
 
     return Subject(write, {"tokens": write(SHOWN)})
 
