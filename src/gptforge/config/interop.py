@@ -14,7 +14,7 @@ class ImportConfig:
 
     source: str = key(
         "",
-        "a directory of transformers, a .gguf file, nanoGPT's ckpt.pt, OWNER/NAME of the hub, or smollm2",
+        "a directory of transformers, a .gguf file, ckpt.pt of nanoGPT, .bin of llama2.c, OWNER/NAME, or smollm2",
         resume=FREE,
         free_text=True,
     )

@@ -23,7 +23,7 @@ FILES = (".json", ".safetensors", ".jinja")  # of a directory, what is read
 def is_source(text: str) -> bool:
     """Whether a text names what can be imported: a known name, a file of a model, or a directory of transformers."""
     path = Path(text).expanduser()
-    if text in NAMES or hub.is_name(text) or (path.suffix in (".gguf", *PICKLES) and path.is_file()):
+    if text in NAMES or hub.is_name(text) or (path.suffix in (".gguf", ".bin", *PICKLES) and path.is_file()):
         return True
     with contextlib.suppress(OSError, ValueError):
         return "model_type" in json.loads((path / CONFIG).read_bytes())

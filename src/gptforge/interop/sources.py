@@ -9,7 +9,7 @@ from typing import Any
 from gptforge import assets
 from gptforge.config.schema import nearest
 from gptforge.errors import CheckpointError, DataError, UsageError
-from gptforge.interop import directory, gguf, hub, nanogpt
+from gptforge.interop import directory, gguf, hub, llama2c, nanogpt
 from gptforge.model import Transformer
 from gptforge.tokenizers import Tokenizer
 from gptforge.tokenizers.bpe import BPETokenizer, gpt2
@@ -49,6 +49,9 @@ def load(source: str, tokenizer: str | None = None, trust: bool = False) -> Sour
     elif path.suffix in PICKLES:
         checkpoint = nanogpt.read(path, trust)
         model, stored, template = directory.assembled(checkpoint.config, checkpoint), None, None
+    elif path.suffix == ".bin" and path.is_file():
+        plain = llama2c.read(path)
+        model, stored, template = directory.assembled(plain.config, plain), None, None
     elif (path / directory.CONFIG).exists():
         model, stored, template = directory.load(path), None, _template(path)
     else:
