@@ -38,7 +38,7 @@ def _grouped_backward(x: Tensor, weights: Tensor, ends: Tensor, grad: Tensor) ->
 
 @_grouped_backward.register_fake
 def _(x: Tensor, weights: Tensor, ends: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(x), torch.empty_like(weights)
+    return x.new_empty(x.shape), weights.new_empty(weights.shape)
 
 
 def _keep(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -56,7 +56,8 @@ def _rows_times(x: Tensor, columns: Tensor, ends: Tensor) -> Tensor:
     """(S, in) times (n, in, out) to (S, out)."""
     x = x.contiguous()
     if _torch_can(x, columns):
-        return F.grouped_mm(x, columns, offs=ends)
+        # Narrow results come with room between their rows
+        return F.grouped_mm(x, columns, offs=ends).contiguous()
     y = x.new_empty(x.size(0), columns.size(2))
     for (first, end), matrix in zip(_stretches(ends), columns, strict=True):
         torch.mm(x[first:end], matrix, out=y[first:end])
@@ -67,7 +68,7 @@ def _outer(grad: Tensor, x: Tensor, ends: Tensor) -> Tensor:
     """The sums over each stretch of grad (S, out) by x (S, in), (n, out, in)."""
     x = x.contiguous()
     if _torch_can(grad, x):
-        return F.grouped_mm(grad.t(), x, offs=ends)
+        return F.grouped_mm(grad.t(), x, offs=ends).contiguous()
     sums = x.new_empty(len(ends), grad.size(1), x.size(1))
     for (first, end), own in zip(_stretches(ends), sums, strict=True):
         torch.mm(grad[first:end].t(), x[first:end], out=own)

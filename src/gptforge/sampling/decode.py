@@ -22,7 +22,7 @@ from gptforge.model.transformer import Block
 from gptforge.runtime import available_memory, cpu_vendor
 from gptforge.sampling.feed_forward import FeedForward, of_experts, of_mlp
 from gptforge.sampling.fused import MOST_TEXTS, FusedStep, unknown
-from gptforge.sampling.products import FORMS, INT8_ROWS, Machine, Product, choose_form, int8, rotation, swapped
+from gptforge.sampling.products import FORMS, Machine, Product, can_int8, choose_form, int8, rotation, swapped
 from gptforge.sampling.quantize import Quantized
 
 
@@ -185,7 +185,7 @@ class FastDecoder:
             rounded = self._int8.get(names[id(module)])
             if expert is not None:
                 weight, rounded = weight[expert], None if rounded is None else Quantized(*(t[expert] for t in rounded))
-            if rounded is not None and rows <= INT8_ROWS and weight.device.type == "cpu":
+            if rounded is not None and can_int8(weight, rows):
                 return int8(rounded, bias)
             form = choose_form(weight, total, machine, rows)
             return FORMS[form.name](weight, bias, rows)
