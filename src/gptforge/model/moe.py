@@ -59,8 +59,8 @@ class Router(nn.Module):
         """Moves between devices as all do, but the bias stays float32: its steps are smaller than bfloat16 can tell."""
         before = self.choice_bias
         super()._apply(fn, recurse)
-        if before is not None and self.choice_bias is not None and self.choice_bias.dtype != before.dtype:
-            self.choice_bias = before.to(self.choice_bias.device)
+        if before is not None and self.choice_bias is not None and self.choice_bias.dtype != torch.float32:
+            self.choice_bias = before.to(self.choice_bias.device, torch.float32)
         return self
 
 
