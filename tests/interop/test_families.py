@@ -44,6 +44,7 @@ MODELS: dict[str, tuple[str, dict]] = {
     "qwen2": ("qwen2", LLAMA),
     "qwen3": ("qwen3", LLAMA | {"head_dim": 12}),
     "qwen3, window": ("qwen3", LLAMA | {"head_dim": 12} | WINDOW),
+    "qwen3, heads that do not divide the width": ("qwen3", LLAMA | {"num_attention_heads": 10, "head_dim": 12}),
     "mixtral": ("mixtral", LLAMA | {"num_local_experts": 5, "num_experts_per_tok": 3}),
     "mixtral, window": ("mixtral", LLAMA | {"num_local_experts": 3, "sliding_window": 5, "head_dim": 10}),
     "qwen3 moe": ("qwen3_moe", LLAMA | EXPERTS | {"head_dim": 12, "num_experts": 7, "norm_topk_prob": True}),

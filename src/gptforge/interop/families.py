@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gptforge.config import ModelConfig
+from gptforge.config.model import MLPConfig
 from gptforge.config.schema import build, nearest
 from gptforge.errors import ConfigError
 from gptforge.interop import moe_families
@@ -51,7 +52,7 @@ def model_config(config: Config) -> ModelConfig:
         cfg = build(ModelConfig, family.ours(config))
     except KeyError as e:
         raise ConfigError(f"there is no {e.args[0]}", where="config.json") from None
-    plain = build(ModelConfig, {"n_embd": cfg.n_embd, "n_head": cfg.n_head, "mlp": {"kind": cfg.mlp.kind}})
+    plain = ModelConfig(n_embd=cfg.n_embd, n_head=cfg.n_head, mlp=MLPConfig(kind=cfg.mlp.kind))
     cfg.attention.head_dim = None if cfg.head_dim == plain.n_embd / plain.n_head else cfg.head_dim
     cfg.attention.n_kv_head = None if cfg.n_kv_head == cfg.n_head else cfg.n_kv_head
     cfg.mlp.width = None if cfg.mlp.width == plain.mlp_width else cfg.mlp.width
