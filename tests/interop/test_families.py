@@ -220,6 +220,8 @@ def test_a_family_that_is_not_known_is_named_with_those_that_are():
         ("qwen3_moe", EXPERTS | {"num_experts": 4, "decoder_sparse_step": 2}, "decoder_sparse_step=2"),
         ("glm4_moe", EXPERTS | {"n_routed_experts": 4, "n_group": 2}, "n_group=2"),
         ("mixtral", {}, "there is no num_local_experts"),
+        ("qwen3_moe", EXPERTS, "there is no num_local_experts"),
+        ("glm4_moe", EXPERTS, "there is no num_local_experts"),
     ],
 )
 def test_what_the_parts_cannot_express_is_refused(model_type, changes, what):

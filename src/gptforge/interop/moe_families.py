@@ -39,7 +39,7 @@ def qwen3(config: Config) -> dict[str, Any]:
     if dense != list(range(len(dense))):
         raise ConfigError("mlp_only_layers other than the first cannot be expressed", where="config.json")
     return {
-        "n_expert": config.get("num_experts", config.get("num_local_experts")),
+        "n_expert": config["num_experts" if "num_experts" in config else "num_local_experts"],
         "top_k": config["num_experts_per_tok"], "width": config["moe_intermediate_size"], "score": "softmax",
         "bias": False, "normalize": config.get("norm_topk_prob", False), "first_dense": len(dense),
     }  # fmt: skip
@@ -55,7 +55,7 @@ def qwen3_theirs(cfg: ModelConfig) -> dict[str, Any]:
 
 def glm4(config: Config) -> dict[str, Any]:
     return {
-        "n_expert": config.get("n_routed_experts", config.get("num_local_experts")),
+        "n_expert": config["n_routed_experts" if "n_routed_experts" in config else "num_local_experts"],
         "top_k": config["num_experts_per_tok"], "width": config["moe_intermediate_size"],
         "n_shared": config.get("n_shared_experts", 1), "first_dense": config.get("first_k_dense_replace", 1),
         "normalize": config.get("norm_topk_prob", True), "scale": float(config.get("routed_scaling_factor", 1.0)),

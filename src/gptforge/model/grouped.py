@@ -76,8 +76,9 @@ def _outer(grad: Tensor, x: Tensor, ends: Tensor) -> Tensor:
 
 
 def _torch_can(*tensors: Tensor) -> bool:
-    """Whether torch's products of groups take them: these number formats, and no odd widths."""
-    known = tensors[0].dtype in (torch.float32, torch.bfloat16, torch.float16)
+    """Whether torch's products of groups take them: on these devices, in these number formats, and no odd widths."""
+    known = tensors[0].device.type in ("cpu", "cuda")
+    known = known and tensors[0].dtype in (torch.float32, torch.bfloat16, torch.float16)
     return known and all(step * t.element_size() % ALIGNED == 0 for t in tensors for step in t.stride() if step > 1)
 
 
