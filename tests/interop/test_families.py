@@ -154,6 +154,16 @@ def test_tensors_that_are_not_as_they_should_be(harm, what, tmp_path):
         load(tmp_path)
 
 
+def test_a_glm_that_says_nothing_of_it_rotates_half_of_a_head():
+    held = {"model_type": "glm4_moe", **LLAMA, **EXPERTS, "n_routed_experts": 4, "head_dim": 16}
+    assert (
+        model_config(held).rope.fraction
+        == transformers.AutoConfig.for_model(**held).rope_parameters["partial_rotary_factor"]
+        == 0.5
+    )
+    assert model_config(held | {"partial_rotary_factor": 0.25}).rope.fraction == 0.25
+
+
 def test_an_expert_that_is_missing_or_of_another_shape(tmp_path):
     theirs(MODELS["mixtral"], 1).save_pretrained(tmp_path)
     state, name = load_file(tmp_path / WEIGHTS), "model.layers.1.block_sparse_moe.experts.4.w3.weight"
