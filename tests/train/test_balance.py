@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import small
 from gptforge.checkpoint import load_model
@@ -147,6 +148,26 @@ def test_a_batch_that_is_passed_over_moves_nothing():
     assert trainer.step() is not None
     assert trainer.parts.model.blocks[0].mlp.load.sum() == 8 * 32 * 2  # of this batch alone
     assert not torch.equal(biases(trainer), before)
+
+
+def test_a_run_that_goes_back_takes_the_bias_back():
+    trainer = small.trainer(small.config(**EXPERTS, train__on_nonfinite="rollback"))
+    objective, restore, calls, seen = trainer.parts.objective, trainer._restore, [], []
+
+    def poisoned(model, batch):
+        calls.append(batch)
+        loss = objective(model, batch)
+        return Loss(loss.total * torch.nan, {}) if len(calls) == 15 else loss  # in step 8 of two micro-batches each
+
+    def watched(path):
+        before, said = biases(trainer), restore(path)
+        seen.append((before[0], biases(trainer)[0], load_file(path / "model.safetensors")))
+        return said
+
+    trainer.parts.objective, trainer._restore = poisoned, watched
+    assert trainer.fit()["rollbacks"] == 1
+    ((before, after, kept),) = seen
+    assert torch.equal(after, kept["blocks.0.mlp.router.choice_bias"]) and not torch.equal(after, before)
 
 
 def test_a_run_that_was_stopped_goes_on_bit_for_bit():
