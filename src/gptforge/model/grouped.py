@@ -1,6 +1,7 @@
 """Products of sorted rows with several matrices, each stretch of rows with its own. Knows no model and no routing."""
 
 import itertools
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +16,34 @@ def grouped(x: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
     `ends` (n,) are int32 and ascend to S. One call for all, with no look at `ends` by the caller, so that a GPU need
     not be waited for. Matrices without rows have gradients of zero.
     """
-    return _grouped(x, weights, ends)
+    return _grouped(x, weights, ends) if torch.compiler.is_compiling() else _Grouped.apply(x, weights, ends)
+
+
+class _Grouped(torch.autograd.Function):
+    """The gradients of rows and weights: row by row those of a linear layer."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weights, ends)
+        return _rows_times(x, weights.transpose(1, 2), ends)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weights, ends = ctx.saved_tensors
+        return *_backward(x, weights, ends, grads[0]), None
+
+
+def _backward(x: Tensor, weights: Tensor, ends: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    grad = grad.contiguous()
+    return _rows_times(grad, weights, ends), _outer(grad, x, ends)
+
+
+# The same as an operator, for torch's compiler, which takes torch's own for bfloat16 alone. An operator that is called
+# from Python costs several times as much as a function, so it is for the compiler alone.
 
 
 @torch.library.custom_op("gptforge::grouped", mutates_args=())
 def _grouped(x: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
-    """An operator of its own: torch's compiler takes torch's for bfloat16 alone."""
     return _rows_times(x, weights.transpose(1, 2), ends)
 
 
@@ -31,9 +54,7 @@ def _(x: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
 
 @torch.library.custom_op("gptforge::grouped_backward", mutates_args=())
 def _grouped_backward(x: Tensor, weights: Tensor, ends: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients of rows and weights: row by row that of a linear layer."""
-    grad = grad.contiguous()
-    return _rows_times(grad, weights, ends), _outer(grad, x, ends)
+    return _backward(x, weights, ends, grad)
 
 
 @_grouped_backward.register_fake
@@ -41,15 +62,15 @@ def _(x: Tensor, weights: Tensor, ends: Tensor, grad: Tensor) -> tuple[Tensor, T
     return x.new_empty(x.shape), weights.new_empty(weights.shape)
 
 
-def _keep(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 
-def _backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-    return *_grouped_backward(*ctx.saved_tensors, grad), None  # type: ignore[attr-defined]
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    return *_grouped_backward(*ctx.saved_tensors, grad), None
 
 
-_grouped.register_autograd(_backward, setup_context=_keep)
+_grouped.register_autograd(_differentiate, setup_context=_keep)
 
 
 def _rows_times(x: Tensor, columns: Tensor, ends: Tensor) -> Tensor:
