@@ -91,6 +91,7 @@ bench-quality: $(READY) ## measure losses and the time to them, about an hour an
 	@if [ -n "$(EXPERIMENT)" ]; then $(BIN)/python benchmarks/time_to_loss.py --data "$(DATA)" --experiment "$(EXPERIMENT)"; fi
 	$(BIN)/python benchmarks/main_job.py
 	$(BIN)/python benchmarks/cleaning_pays.py
+	$(BIN)/python benchmarks/experts.py
 	$(BIN)/python benchmarks/report.py
 
 clean: ## remove the environment and caches of tools; runs/ stays

@@ -17,7 +17,7 @@ README, PICTURE = FOLDER / "README.md", FOLDER / "targets.svg"
 BEGIN, END = "<!-- results: written by report.py -->", "<!-- end of results -->"
 ORDER = (
     "kernels", "training_step", "peak", "sampling", "imported", "startup", "memory", "scaling", "bpe", "prepare",
-    "cleaning", "personal_data", "cleaning_pays", "time_to_loss", "sweeps", "listing",
+    "cleaning", "personal_data", "cleaning_pays", "time_to_loss", "sweeps", "listing", "experts",
 )  # fmt: skip
 
 WIDTH, LEFT, RIGHT, TOP, LINE = 760, 16, 130, 64, 38

@@ -17,7 +17,7 @@ MODULES = ("measure", "report", "workers", "plain", "processes", "shapes", "pers
 NEEDS_PEER = {"training_step", "sampling", "imported", "startup"}
 SLOW = (
     "kernels", "training_step", "peak", "sampling", "imported", "startup", "memory", "scaling", "bpe", "cleaning",
-    "prepare", "personal_data", "cleaning_pays", "time_to_loss", "sweeps", "listing",
+    "prepare", "personal_data", "cleaning_pays", "time_to_loss", "sweeps", "listing", "experts",
 )  # fmt: skip
 
 

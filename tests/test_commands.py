@@ -270,6 +270,15 @@ def test_info_counts_gpt2(capsys):
     } <= set(found)  # fmt: skip
 
 
+def test_info_tells_what_a_token_passes_through(capsys):
+    found = info(capsys, "model=mixtral-8x7b", "vocab_size=32000")
+    assert (found["parameters"], found["active_parameters"]) == (46_702_792_704, 12_879_925_248)
+    assert small.gptforge("info", "model=moe_small", "vocab_size=64") == 0
+    assert "active in a token 873,856 42.6%" in " ".join(capsys.readouterr().out.split())
+    assert small.gptforge("info", "model=tiny", "vocab_size=64") == 0
+    assert "active" not in capsys.readouterr().out
+
+
 def test_info_agrees_with_the_run(capsys):
     small.gptforge("train", "model=tiny", "data=text.txt", "train.steps=2", "ui=quiet", "hydra.run.dir=run")
     found = info(capsys, "model=tiny", "data=text.txt", "train.steps=2")

@@ -18,6 +18,7 @@ from gptforge.optim.muon import Muon, orthogonalized
 from gptforge.optim.schedule import SHAPES
 
 KINDS = list(SHAPES)
+EXPERTS = {"model__moe__n_expert": 3, "model__moe__width": 20}
 
 
 def schedule(kind: str, **changes) -> ScheduleConfig:
@@ -39,7 +40,7 @@ def optimizer_of(transformer: Transformer, dtype: torch.dtype = torch.float32, *
 
 
 @pytest.mark.parametrize("kind", list(BUILDERS))
-@pytest.mark.parametrize("changes", [{}, {"model__bias": True}, {"model__tie_embeddings": False}])
+@pytest.mark.parametrize("changes", [{}, {"model__bias": True}, {"model__tie_embeddings": False}, EXPERTS])
 def test_matrices_decay_and_norms_and_biases_do_not(changes, kind):
     transformer = model(**changes)
     named = dict(transformer.named_parameters())
@@ -47,12 +48,13 @@ def test_matrices_decay_and_norms_and_biases_do_not(changes, kind):
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert len(decay) == sum(len(group["params"]) for group in optimizer.param_groups) == len(named)
     for name, parameter in named.items():
-        assert decay[id(parameter)] == (0.3 if parameter.ndim == 2 else 0.0), name
+        assert decay[id(parameter)] == (0.3 if parameter.ndim > 1 else 0.0), name
 
 
 def test_every_role_is_decided():
     wide = model(model__bias=True, model__tie_embeddings=False, model__position="learned")
-    assert set(param_roles(wide).values()) == DECAYED | {"norm", "bias"}
+    assert set(param_roles(wide).values()) | {"router"} == DECAYED | {"norm", "bias"}
+    assert "router" in param_roles(model(**EXPERTS)).values()
 
 
 def test_every_kind_of_config_can_be_built():
@@ -147,6 +149,25 @@ def test_fused_matrices_are_made_orthogonal_one_by_one():
     together.step()
     apart.step()
     torch.testing.assert_close(whole.detach(), torch.cat([p.detach() for p in three]))
+
+
+def test_experts_are_made_orthogonal_one_by_one():
+    """Lying and standing ones: 32 to 20 and back."""
+    together = model(**EXPERTS)
+    splits = row_splits(together)
+    for name in ("blocks.0.mlp.fc.weight", "blocks.0.mlp.proj.weight"):
+        whole = together.get_parameter(name)
+        apart = [nn.Parameter(piece.clone()) for piece in whole.detach()]
+        grad = torch.randn(whole.shape, generator=torch.Generator().manual_seed(5))
+        whole.grad = grad
+        for piece, g in zip(apart, grad, strict=True):
+            piece.grad = g
+        for told in ({whole: splits[name]}, None):  # what is known of the model says the same as the shape
+            before = whole.detach().clone()
+            Muon([whole], 0.1, splits=told, dtype=torch.float32).step()
+            Muon(apart, 0.1, dtype=torch.float32).step()
+            assert not torch.equal(whole, before)
+            torch.testing.assert_close(whole.detach(), torch.stack([p.detach() for p in apart]))
 
 
 def test_splits_cover_queries_keys_and_values():

@@ -54,6 +54,13 @@ class Dist:
             c10d.all_reduce(sums)
         return sums.tolist()
 
+    def total(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The sum of a tensor over all processes, in its place, on its device."""
+        if self.world_size > 1:
+            with peers():
+                c10d.all_reduce(tensor)
+        return tensor
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is true on any process."""
         return self.sum(flag)[0] > 0

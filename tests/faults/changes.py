@@ -68,6 +68,7 @@ CHANGES = {
     "model.attention.head_dim": Change("8"),
     "model.attention.qk_gain": Change("true", {"model.attention.qk_norm": True}),
     "model.attention.dense_every": Change("2", {"model.attention.window": 4}),
+    "model.moe.bias_rate": Change("0.01", {"model.moe.n_expert": 4}),
     "model.rope.factor": Change("2"),
     "sample.lookup": Change("2"),
     "runtime.device": Change("cpu"),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 import small
 from gptforge.checkpoint import load_model
@@ -18,6 +19,7 @@ from gptforge.tokenizers.byte import ByteTokenizer
 
 TEXT = "to be or not to be: that is the question,\n  éè 漢字 1234 <|endoftext|>\n"
 LLAMA = {"bias": False, "position": "rope", "norm": {"kind": "rmsnorm"}, "mlp": {"kind": "swiglu"}}
+MIXTRAL = {"n_expert": 4, "score": "softmax", "bias": False}
 GPT2 = {"bias": True, "position": "learned"}
 
 
@@ -33,6 +35,9 @@ def cfg(**tree) -> ModelConfig:
         (LLAMA | {"attention": {"window": 9, "n_kv_head": 2}}, "mistral"),
         (LLAMA | {"attention": {"qkv_bias": True}, "dropout": 0.1, "init_std": 0.1}, "qwen2"),
         (LLAMA | {"attention": {"qk_norm": True, "qk_gain": True, "head_dim": 8}}, "qwen3"),
+        (LLAMA | {"moe": MIXTRAL}, "mixtral"),
+        (LLAMA | {"moe": MIXTRAL | {"normalize": False}, "attention": {"qk_norm": True, "qk_gain": True}}, "qwen3_moe"),
+        (LLAMA | {"moe": {"n_expert": 4, "n_shared": 1, "bias_rate": 0.5}, "rope": {"fraction": 0.5}}, "glm4_moe"),
         (
             {"bias": True, "parallel_residual": True, "norm": {"shared": False}, "rope": {"fraction": 0.25},
              "mlp": {"kind": "gelu_erf"}, "tie_embeddings": False},
@@ -52,11 +57,18 @@ def test_the_family_of_a_model(tree, family):
         (GPT2 | {"norm": {"place": "post"}}, "model.norm.place=post"),
         (GPT2 | {"attention": {"window": 7, "dense_every": 2}}, "model.attention.window=7"),
         (LLAMA | {"attention": {"qk_norm": True}}, "model.attention.qk_norm=true"),
+        (LLAMA | {"moe": {"n_expert": 4}}, "glm4_moe, lacks model.moe.n_shared=0"),
+        (LLAMA | {"moe": {"n_expert": 4, "n_shared": 1}, "mlp": {"kind": "gelu"}}, "model.mlp.kind=gelu"),
     ],
 )
 def test_parts_that_no_family_has_are_named(tree, part):
     with pytest.raises(ConfigError, match=part):
         family_of(cfg(**tree))
+
+
+def test_the_small_model_with_experts_is_a_glm():
+    tree = yaml.safe_load((Path(__file__).parents[2] / "conf/model/moe_small.yaml").read_text())
+    assert family_of(cfg(**tree)).architecture == "Glm4MoeForCausalLM"
 
 
 @pytest.fixture

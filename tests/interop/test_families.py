@@ -25,6 +25,7 @@ LLAMA3 = {
     "original_max_position_embeddings": 64,
 }  # fmt: skip
 LINEAR = {"rope_type": "linear", "rope_theta": 500.0, "factor": 3.0}
+EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 20}
 WINDOW = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 0}
 MODELS: dict[str, tuple[str, dict]] = {
     "gpt2": ("gpt2", {"n_layer": 3, "n_head": 3, "n_embd": 30, "n_positions": 24, "vocab_size": VOCAB}),
@@ -43,6 +44,22 @@ MODELS: dict[str, tuple[str, dict]] = {
     "qwen2": ("qwen2", LLAMA),
     "qwen3": ("qwen3", LLAMA | {"head_dim": 12}),
     "qwen3, window": ("qwen3", LLAMA | {"head_dim": 12} | WINDOW),
+    "qwen3, heads that do not divide the width": ("qwen3", LLAMA | {"num_attention_heads": 10, "head_dim": 12}),
+    "mixtral": ("mixtral", LLAMA | {"num_local_experts": 5, "num_experts_per_tok": 3}),
+    "mixtral, window": ("mixtral", LLAMA | {"num_local_experts": 3, "sliding_window": 5, "head_dim": 10}),
+    "qwen3 moe": ("qwen3_moe", LLAMA | EXPERTS | {"head_dim": 12, "num_experts": 7, "norm_topk_prob": True}),
+    "qwen3 moe, odd": (
+        "qwen3_moe",
+        LLAMA | EXPERTS | {"head_dim": 12, "num_experts": 5, "mlp_only_layers": [0], "moe_intermediate_size": 19},
+    ),
+    "glm 4.5": ("glm4_moe", LLAMA | EXPERTS | {"n_routed_experts": 6, "routed_scaling_factor": 2.5}),
+    "glm 4.5, all its parts": (
+        "glm4_moe",
+        LLAMA | EXPERTS
+        | {"n_routed_experts": 5, "n_shared_experts": 2, "first_k_dense_replace": 0, "use_qk_norm": True,
+           "head_dim": 16, "attention_bias": True, "norm_topk_prob": False, "tie_word_embeddings": True,
+           "rope_parameters": {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 0.25}},
+    ),
 }  # fmt: skip
 each = pytest.mark.parametrize("name", MODELS)
 
@@ -55,11 +72,14 @@ def theirs(kind: tuple[str, dict], seed: int):
     """A model of theirs whose weights, biases and gains are all drawn."""
     model_type, options = kind
     config = transformers.AutoConfig.for_model(model_type, **options)
-    config._attn_implementation = "eager"
+    config._attn_implementation, config._experts_implementation = "eager", "eager"  # the other takes no odd widths
     torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_config(config).eval().float()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
+    for name, buffer in model.named_buffers():
+        if "bias" in name:
+            torch.nn.init.normal_(buffer, std=0.2)
     for name, parameter in model.named_parameters():
         if "norm" in name or ".ln_" in name:
             parameter.data += 1
@@ -91,7 +111,7 @@ def test_there_and_back_are_the_same_bits_and_the_same_model(name, tmp_path):
     before, after = (load_file(tmp_path / place / WEIGHTS) for place in ("theirs", "ours"))
     assert before.keys() == after.keys() and all(torch.equal(before[n], after[n]) for n in before)
     assert load(tmp_path / "ours").cfg == model.cfg
-    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours").eval()
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours", experts_implementation="eager").eval()
     tokens = torch.randint(VOCAB, (2, 23), generator=torch.Generator().manual_seed(5))
     close(again(tokens).logits, model(tokens))
 
@@ -134,6 +154,44 @@ def test_tensors_that_are_not_as_they_should_be(harm, what, tmp_path):
         load(tmp_path)
 
 
+def test_a_glm_that_says_nothing_of_it_rotates_half_of_a_head():
+    held = {"model_type": "glm4_moe", **LLAMA, **EXPERTS, "n_routed_experts": 4, "head_dim": 16}
+    assert (
+        model_config(held).rope.fraction
+        == transformers.AutoConfig.for_model(**held).rope_parameters["partial_rotary_factor"]
+        == 0.5
+    )
+    assert model_config(held | {"partial_rotary_factor": 0.25}).rope.fraction == 0.25
+
+
+def test_an_expert_that_is_missing_or_of_another_shape(tmp_path):
+    theirs(MODELS["mixtral"], 1).save_pretrained(tmp_path)
+    state, name = load_file(tmp_path / WEIGHTS), "model.layers.1.block_sparse_moe.experts.4.w3.weight"
+    held = state.pop(name)
+    save_file(state, tmp_path / WEIGHTS)
+    with pytest.raises(CheckpointError, match=f"there is no tensor {name}"):
+        load(tmp_path)
+    save_file(state | {name: held[:-1].contiguous()}, tmp_path / WEIGHTS)
+    with pytest.raises(CheckpointError, match=r"experts.0.w3.weight \+ .* is of shape"):
+        load(tmp_path)
+
+
+@torch.no_grad()
+def test_a_routers_bias_stays_float32_in_a_smaller_format(tmp_path):
+    other = theirs(MODELS["glm 4.5"], 1).bfloat16()
+    other.save_pretrained(tmp_path)
+    name = "model.layers.1.mlp.gate.e_score_correction_bias"
+    model = load(tmp_path).bfloat16()
+    (tmp_path / "ours").mkdir()
+    save(model, FAMILIES["glm4_moe"], tmp_path / "ours")
+    written = load_file(tmp_path / "ours" / WEIGHTS)
+    assert written[name].dtype == torch.float32 and torch.equal(
+        written[name], load_file(tmp_path / WEIGHTS)[name].float()
+    )
+    assert written["lm_head.weight"].dtype == torch.bfloat16
+    assert model.float().blocks[1].mlp.router.choice_bias.dtype == torch.float32
+
+
 def test_pickles_code_and_torn_files_are_refused(tmp_path):
     theirs(MODELS["llama"], 1).save_pretrained(tmp_path)
     whole = (tmp_path / WEIGHTS).read_bytes()
@@ -168,6 +226,12 @@ def test_a_family_that_is_not_known_is_named_with_those_that_are():
         ("llama", {"attention_bias": True}, "without mlp_bias"),
         ("gpt_neox", {"hidden_act": "swish"}, "activation swish"),
         ("gpt_neox", {"attention_bias": False}, "attention_bias=False"),
+        ("qwen3_moe", EXPERTS | {"num_experts": 4, "mlp_only_layers": [1]}, "mlp_only_layers"),
+        ("qwen3_moe", EXPERTS | {"num_experts": 4, "decoder_sparse_step": 2}, "decoder_sparse_step=2"),
+        ("glm4_moe", EXPERTS | {"n_routed_experts": 4, "n_group": 2}, "n_group=2"),
+        ("mixtral", {}, "there is no num_local_experts"),
+        ("qwen3_moe", EXPERTS, "there is no num_local_experts"),
+        ("glm4_moe", EXPERTS, "there is no num_local_experts"),
     ],
 )
 def test_what_the_parts_cannot_express_is_refused(model_type, changes, what):

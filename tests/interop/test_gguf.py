@@ -136,6 +136,22 @@ def test_files_that_are_none_are_one_message(tmp_path):
         gguf.read(path)
 
 
+def test_experts_are_refused(tmp_path):
+    """Mixtral's architecture is told as llama's, with experts."""
+    model = model_of("llama")
+    add = gguf_package.GGUFWriter.add_block_count
+
+    def with_experts(writer, count):
+        add(writer, count)
+        writer.add_expert_count(8)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gguf_package.GGUFWriter, "add_block_count", with_experts)
+        write(tmp_path / "a.gguf", model, "llama")
+    with pytest.raises(CheckpointError, match="experts are not read from GGUF"):
+        gguf.read(tmp_path / "a.gguf")
+
+
 def test_the_command_makes_a_run_that_can_write(tmp_path, monkeypatch, capsys):
     import small
 

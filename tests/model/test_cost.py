@@ -7,16 +7,18 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from gptforge.config import ModelConfig
-from gptforge.config.model import AttentionConfig, MLPConfig, NormConfig
+from gptforge.config.model import AttentionConfig, MLPConfig, MoEConfig, NormConfig
 from gptforge.config.schema import build
 from gptforge.model import Transformer
 from gptforge.model.cost import (
     LOGITS_AT_ONCE,
+    active_parameters,
     cache_bytes,
     count_parameters,
     flops_per_token,
     training_memory,
 )
+from gptforge.model.moe import MoE, Router
 
 VOCAB = 65
 PARTS = {
@@ -34,12 +36,13 @@ def configs(draw: st.DrawFn) -> ModelConfig:
     n_kv_head = draw(st.integers(1, 3))
     n_head = n_kv_head * draw(st.integers(1, 3))
     post = draw(st.booleans())
+    n_layer, n_expert = draw(st.integers(1, 3)), draw(st.none() | st.integers(2, 5))
     return ModelConfig(
-        n_layer=draw(st.integers(1, 3)),
+        n_layer=n_layer,
         n_head=n_head,
         n_embd=n_head * 2 * draw(st.integers(1, 6)),
         block_size=draw(st.integers(2, 40)),
-        bias=draw(st.booleans()),
+        bias=n_expert is None and draw(st.booleans()),
         tie_embeddings=draw(st.booleans()),
         position=draw(st.sampled_from(["learned", "rope", "none"])),
         parallel_residual=not post and draw(st.booleans()),
@@ -48,6 +51,10 @@ def configs(draw: st.DrawFn) -> ModelConfig:
         ),
         mlp=MLPConfig(
             kind=draw(st.sampled_from(["gelu", "swiglu", "relu2"])), width=draw(st.none() | st.integers(1, 50))
+        ),
+        moe=MoEConfig(
+            n_expert=n_expert, top_k=draw(st.integers(1, n_expert or 1)), width=draw(st.none() | st.integers(1, 50)),
+            n_shared=draw(st.integers(0, 2)), first_dense=draw(st.integers(0, n_layer - 1)),
         ),
         norm=NormConfig(
             kind=draw(st.sampled_from(["layernorm", "rmsnorm"])), place="post" if post else "pre"
@@ -66,6 +73,22 @@ def test_parameters_per_part_agree_with_the_model(cfg: ModelConfig, vocab_size: 
         (part,) = [part for part, marks in PARTS.items() if any(mark in name for mark in marks)]
         built[part] += p.numel()
     assert count_parameters(cfg, vocab_size) == built
+
+
+@given(configs(), st.integers(1, 100))
+@settings(max_examples=20)
+def test_a_token_passes_through_all_but_the_experts_that_are_not_chosen(cfg: ModelConfig, vocab_size: int):
+    with torch.device("meta"):
+        model = Transformer(cfg, vocab_size)
+    layers = [module for module in model.modules() if isinstance(module, MoE)]
+    experts = [part.weight for layer in layers for part in (layer.gate, layer.fc, layer.proj) if part is not None]
+    unused = sum((len(weight) - cfg.moe.top_k) * weight[0].numel() for weight in experts)
+    assert active_parameters(cfg, vocab_size) == sum(p.numel() for p in model.parameters()) - unused
+    products = [0, *(cfg.moe.top_k * weight[0].numel() for weight in experts)]
+    products += [m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear | Router)]
+    products += [vocab_size * cfg.n_embd] if cfg.tie_embeddings else []
+    attention = 12 * cfg.n_layer * cfg.n_head * cfg.head_dim * cfg.block_size
+    assert flops_per_token(cfg, vocab_size) == 6 * sum(products) + attention
 
 
 @pytest.mark.parametrize("tie", [True, False])
@@ -123,6 +146,8 @@ def kept_for_backward(cfg: ModelConfig, batch: int, dtype: torch.dtype) -> int:
         {"mlp": {"kind": "swiglu"}, "norm": {"kind": "rmsnorm"}, "attention": {"n_kv_head": 2}},
         {"position": "none", "attention": {"dropout": 0.1}},
         {"parallel_residual": True},
+        {"mlp": {"kind": "swiglu"}, "moe": {"n_expert": 8, "width": 100, "n_shared": 1}},
+        {"moe": {"n_expert": 4, "top_k": 3, "score": "softmax", "first_dense": 1, "bias": False}},
     ],
     ids=str,
 )

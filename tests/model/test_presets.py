@@ -7,9 +7,10 @@ import torch
 import yaml
 
 from gptforge.config import ModelConfig
+from gptforge.config.model import MoEConfig
 from gptforge.config.schema import build, flatten, to_dict
 from gptforge.model import Transformer
-from gptforge.model.cost import count_parameters
+from gptforge.model.cost import active_parameters, count_parameters
 
 FOLDER = Path(__file__).parents[2] / "conf" / "model"
 PRESETS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -35,7 +36,10 @@ PUBLISHED = {
     "smollm2-1.7b": (49_152, 1_711_376_384),
     "qwen3-0.6b": (151_936, 596_049_920), "qwen3-1.7b": (151_936, 1_720_574_976),
     "qwen3-4b": (151_936, 4_022_468_096), "qwen3-8b": (151_936, 8_190_735_360),
+    "mixtral-8x7b": (32_000, 46_702_792_704), "qwen3-30b-a3b": (151_936, 30_532_122_624),
 }  # fmt: skip
+# Of those with experts, in billions, what a token passes through: their papers and model cards
+ACTIVE = {"mixtral-8x7b": 12.9, "qwen3-30b-a3b": 3.3}
 # Brown et al. 2020, table D.1, in millions.
 GPT3 = {
     "gpt3-125m": 125,
@@ -64,12 +68,26 @@ def built_parameters(name: str) -> int:
 
 
 def test_the_presets_are_all_there():
-    assert set(PRESETS) == {"tiny", "small", "medium", "nanogpt", "nanogpt_cpu", *EXACT, *GPT3, *PUBLISHED}
+    assert set(PRESETS) == {"tiny", "small", "moe_small", "medium", "nanogpt", "nanogpt_cpu", *EXACT, *GPT3, *PUBLISHED}
 
 
 @pytest.mark.parametrize("name", [*EXACT, *PUBLISHED])
 def test_exact_published_size(name: str):
     assert built_parameters(name) == (EXACT[name] if name in EXACT else PUBLISHED[name][1])
+
+
+@pytest.mark.parametrize("name", ACTIVE)
+def test_active_parameters_are_as_published(name: str):
+    active = active_parameters(preset(name), published_vocabulary(name))
+    assert active / 1e9 == pytest.approx(ACTIVE[name], abs=0.06)  # Qwen3's 3.35 is told as 3.3
+
+
+def test_a_small_model_with_experts_is_as_large_in_a_token_as_one_without():
+    """But for its routers: the shared and the chosen experts make an MLP of 384."""
+    cfg, dense = preset("moe_small"), preset("moe_small")
+    dense.moe = MoEConfig()
+    routers = cfg.n_layer * 8 * cfg.n_embd
+    assert active_parameters(cfg, 65) - routers == sum(count_parameters(dense, 65).values())
 
 
 @pytest.mark.parametrize("name", GPT3)
@@ -92,7 +110,7 @@ def test_file_says_what_it_is_and_only_what_differs(name: str):
     assert [key for key, value in given.items() if defaults[key] == value] == []
 
 
-@pytest.mark.parametrize("name", ["tiny", "small"])
+@pytest.mark.parametrize("name", ["tiny", "small", "moe_small"])
 def test_small_presets_run(name: str):
     model = Transformer(preset(name), 65)
     model.init_weights(torch.Generator().manual_seed(0))

@@ -24,11 +24,17 @@ UNKNOWN = (
     ({"attention": {"qk_norm": True, "qk_gain": True}}, "no gains of queries and keys"),
     ({"attention": {"window": 5, "dense_every": 2}}, "one window for all layers"),
     ({"parallel_residual": True, "norm": {"shared": False}}, "one norm for parallel branches"),
+    ({"moe": {"n_expert": 2}}, "no experts"),
 )
+EXPERTS = {
+    "moe": {"n_expert": 5, "width": 24, "n_shared": 1, "first_dense": 1}, "mlp": {"kind": "swiglu"}, "bias": False,
+}  # fmt: skip
 OPTIONS = KINDS | {
     "window, grouped": {"attention": {"window": 3, "n_kv_head": 1}, "rope": {"fraction": 0.25}},
     "wide heads": {"attention": {"head_dim": 6}, "bias": True, "mlp": {"kind": "swiglu"}},
     "parallel, biases": {"parallel_residual": True, "bias": True, "position": "learned"},
+    "experts": EXPERTS,
+    "experts alone": {"moe": {"n_expert": 4, "top_k": 3, "score": "softmax", "bias": False}, "bias": False},
     "post, rms": {"norm": {"place": "post", "kind": "rmsnorm"}, "mlp": {"kind": "relu2"}},
 }
 
@@ -354,6 +360,47 @@ def test_a_step_of_eight_bits_is_near_the_model_of_rounded_weights(kind):
     many = FastDecoder(model, INT8_ROWS + 1, model.cfg.block_size, rounded)  # multiplies the rounded weights instead
     many.prefill(dict.fromkeys(range(INT8_ROWS + 1), text[:-1]))
     close(many.step([text[-1:]] * (INT8_ROWS + 1))[0, 0], wanted)
+
+
+@pytest.mark.parametrize("width", [24, 100])
+@torch.inference_mode()
+def test_eight_bits_of_widths_that_torchs_product_cannot_read(width):
+    """It would read beyond the weight's end, and is left out: what is computed is the model of rounded weights."""
+    model = make(mlp={"width": width}, n_embd=40)
+    decoder = FastDecoder(model, 1, model.cfg.block_size, quantize(model))
+    for text in (tokens(5, seed) for seed in range(4)):
+        decoder.prefill({0: text[:-1]})
+        close(decoder.step([text[-1:]])[0, 0], whole(model, text)[-1])
+
+
+@torch.inference_mode()
+def test_eight_bits_of_experts_are_read_one_expert_at_a_time():
+    model = make(**EXPERTS | {"moe": EXPERTS["moe"] | {"width": 32}}, n_embd=64)
+    moe = model.blocks[1].mlp
+    rounded = quantize(model)
+    assert {"blocks.1.mlp.fc.weight", "blocks.1.mlp.shared.fc.weight"} <= set(rounded)
+    assert "blocks.1.mlp.router.weight" not in rounded
+    text = tokens(5)
+    wanted = whole(model, text)[-1]
+    decoder = FastDecoder(model, 1, model.cfg.block_size, rounded)
+    for part in ("gate", "fc", "proj"):
+        moe.get_parameter(f"{part}.weight").zero_()  # the model's own are not read
+    found = [decoder.step([[token]])[0, 0] for token in text][-1]
+    assert 0 < (found - wanted).std() < 0.1 * wanted.std()
+
+
+@pytest.mark.parametrize("changes", [{}, {"temperature": 1.0, "num_samples": 2}])
+def test_texts_of_experts_are_those_of_the_whole_model(changes):
+    """Alone, in a batch and guessed ahead."""
+    model, cfg = make(**EXPERTS), sampling(max_new_tokens=BLOCK + 5, **changes)
+    several = prompts(3, seed=11)
+    together = [list(text) for text in zip(*generate(model, several, cfg, 3), strict=True)]
+    for n, prompt in enumerate(several):
+        for sample in range(cfg.num_samples):
+            assert together[n * cfg.num_samples + sample] == uncached(model, prompt, cfg, 3, sample)[0]
+    if cfg.num_samples == 1:
+        ahead = dataclasses.replace(cfg, lookup=4)
+        assert [cached(model, prompt, ahead, 3)[0] for prompt in several] == together
 
 
 # C code -------------------------------------------------------------------------------------------------------

@@ -26,6 +26,10 @@ LONG = {
     "checkpoint__every": 50, "train__grad_accum": 1, "optimizer__kind": "adamw",
 }  # fmt: skip
 MUON = LONG | {"optimizer__kind": "muon"}
+EXPERTS = LONG | {
+    "train__steps": 12, "model__moe__n_expert": 4, "model__moe__width": 16, "model__moe__bias_rate": 0.01,
+    "optimizer__kind": "muon",
+}  # fmt: skip
 SHORT = {"train__steps": 12, "runtime__dtype": "float32"}  # with dropout
 COMPARED = ("train_loss", "val_loss", "train_eval_loss", "grad_norm")
 
@@ -48,6 +52,7 @@ def folder(tmp_path_factory):
             ("parted", small.config(**LONG | {"train__grad_accum": 2}, **DDP)),
             ("masked", small.config(**LONG | {"train__grad_accum": 2}, **DDP)),
             ("muon", small.config(**MUON, **DDP)),
+            ("experts", small.config(**EXPERTS | {"train__grad_accum": 2}, **DDP)),
             ("uninterrupted", small.config(**SHORT, **DDP)),
             ("stopped", small.config(**SHORT, **DDP, train__stop_after="5")),
             ("left", small.config(**SHORT, **DDP, train__stop_after="5")),
@@ -62,6 +67,7 @@ def folder(tmp_path_factory):
         assert launch.run(train_all, (jobs,), 2) == 0
         small.trainer(small.config(**LONG), "one").fit()
         small.trainer(small.config(**MUON), "one-muon").fit()
+        small.trainer(small.config(**EXPERTS), "one-experts").fit()
         parts, _ = build_parts(small.config(**LONG))
         small.trainer(small.config(**LONG), "one-masked", masked(parts)).fit()
     return path
@@ -94,6 +100,17 @@ def test_two_processes_learn_what_one_learns(here, two, one):
     assert apart < 1e-5
     losses = [r["train_loss"] for r in expected if "train_loss" in r]
     assert losses[-1] < losses[0] - 0.4  # it is a run in which something is learnt
+
+
+def test_the_loads_of_experts_are_those_of_the_whole_batch(here):
+    """Biases move by whole steps, by the loads of all processes and micro-batches."""
+    mine, theirs = (small.records(run) for run in ("experts", "one-experts"))
+    assert [r.get("moe_load_max") for r in mine] == [r.get("moe_load_max") for r in theirs]
+    assert max(abs(a[k] - b[k]) for a, b in zip(mine, theirs, strict=True) for k in COMPARED if k in a) < 1e-5
+    weights = [load_file(Run(Path(run)).newest_first()[0] / "model.safetensors") for run in ("experts", "one-experts")]
+    biases = [held["blocks.0.mlp.router.choice_bias"] for held in weights]
+    assert biases[0].any() and torch.equal(*biases)
+    assert "different weights" not in small.log("experts")
 
 
 def test_the_batch_was_shared(here):

@@ -52,6 +52,36 @@ class MLPConfig:
 
 
 @dataclass(kw_only=True, slots=True)
+class MoEConfig:
+    """A mixture of experts in place of the feed-forward layer: of many, a router chooses a few for each token."""
+
+    n_expert: int | None = key(
+        None, "experts in a layer, each a feed-forward layer; null: none, one for all tokens", resume=IDENTITY,
+        ge=2, le=100_000,
+    )  # fmt: skip
+    top_k: int = key(2, "of them, how many a token goes through", resume=IDENTITY, ge=1, le=100_000)
+    width: int | None = key(
+        None, "hidden width of an expert; null: that of model.mlp", resume=IDENTITY, ge=1, le=10_000_000
+    )
+    n_shared: int = key(
+        0, "experts of the same width that every token goes through besides", resume=IDENTITY, ge=0, le=10_000
+    )
+    first_dense: int = key(0, "so many first layers have no experts", resume=IDENTITY, ge=0, le=10_000)
+    score: str = key(
+        "sigmoid",
+        "what an expert is chosen by: its own score (DeepSeek-V3), or its share of all (Mixtral)",
+        resume=IDENTITY,
+        choices=("sigmoid", "softmax"),
+    )
+    normalize: bool = key(True, "divide the scores of the chosen by their sum", resume=IDENTITY)
+    scale: float = key(1.0, "what their scores are multiplied with after that", resume=IDENTITY, gt=0)
+    bias: bool = key(True, "a bias of each expert, for choosing alone, keeps their loads even", resume=IDENTITY)
+    bias_rate: float = key(
+        0.001, "how far it moves against the load after each step; 0: it stays", resume=DROPOUT, ge=0, le=1
+    )
+
+
+@dataclass(kw_only=True, slots=True)
 class NormConfig:
     """Normalisation."""
 
@@ -110,6 +140,7 @@ class ModelConfig:
     )
     attention: AttentionConfig = field(default_factory=AttentionConfig)
     mlp: MLPConfig = field(default_factory=MLPConfig)
+    moe: MoEConfig = field(default_factory=MoEConfig)
     norm: NormConfig = field(default_factory=NormConfig)
     rope: RopeConfig = field(default_factory=RopeConfig)
 
@@ -128,6 +159,15 @@ class ModelConfig:
         if self.mlp.kind == "swiglu":  # two thirds, so that three matrices cost what two did
             return -(-8 * self.n_embd // 3 // 64) * 64
         return 4 * self.n_embd
+
+    @property
+    def expert_width(self) -> int:
+        return self.moe.width or self.mlp_width
+
+    @property
+    def n_moe_layer(self) -> int:
+        """Layers with experts."""
+        return max(0, self.n_layer - self.moe.first_dense) if self.moe.n_expert else 0
 
     @property
     def rotary_dim(self) -> int:
@@ -152,6 +192,7 @@ class ModelConfig:
         if self.attention.qk_gain and not self.attention.qk_norm:
             what = "model.attention.qk_gain is the gain of a norm that there is not"
             yield Problem("model.attention.qk_gain", what, "model.attention.qk_norm=true")
+        yield from self._moe_problems()
         if self.attention.dense_every is not None and self.attention.window is None:
             what = "model.attention.dense_every needs a window: without one every layer sees all tokens"
             yield Problem("model.attention.dense_every", what, "model.attention.window=256")
@@ -182,6 +223,19 @@ class ModelConfig:
                 "model.parallel_residual=true needs norms before the layers (model.norm.place=pre)",
                 "model.norm.place=pre",
             )
+
+    def _moe_problems(self) -> Iterator[Problem]:
+        moe = self.moe
+        if moe.n_expert is None:
+            return
+        if moe.top_k > moe.n_expert:
+            what = f"model.moe.top_k={moe.top_k} is more than the model.moe.n_expert={moe.n_expert} experts"
+            yield Problem("model.moe.top_k", what, f"model.moe.top_k={min(2, moe.n_expert)}")
+        if moe.first_dense >= self.n_layer:
+            what = f"model.moe.first_dense={moe.first_dense} leaves none of {self.n_layer} layers to the experts"
+            yield Problem("model.moe.first_dense", what, "model.moe.first_dense=0, or model.moe.n_expert=null")
+        if self.bias:
+            yield Problem("model.bias", "experts have no biases: model.bias=true cannot be", "model.bias=false")
 
 
 def divisors(n: int) -> list[int]:

@@ -7,7 +7,7 @@ from gptforge.config.schema import flatten, shown, to_dict
 from gptforge.errors import ConfigError
 from gptforge.interop.families import FAMILIES, Family, model_config
 
-NO_PART = ("dropout", "attention.dropout", "init_std", "init_residual")  # of training, or of its begin
+NO_PART = ("dropout", "attention.dropout", "init_std", "init_residual", "moe.bias_rate")  # of training, or of its begin
 
 
 def family_of(cfg: ModelConfig) -> Family:
@@ -36,7 +36,7 @@ def _resolved(cfg: ModelConfig) -> dict[str, Any]:
     """The keys with what stands for them where they are left open, and without those that mean nothing here."""
     tree = flatten(to_dict(cfg))
     tree |= {"attention.head_dim": cfg.head_dim, "attention.n_kv_head": cfg.n_kv_head, "mlp.width": cfg.mlp_width}
-    tree |= {"attention.qkv_bias": cfg.qkv_bias}
+    tree |= {"attention.qkv_bias": cfg.qkv_bias, "moe.width": cfg.expert_width}
     without: set[str] = set(NO_PART)
     if cfg.position != "rope":
         without |= {key for key in tree if key.startswith("rope.")}
@@ -44,6 +44,10 @@ def _resolved(cfg: ModelConfig) -> dict[str, Any]:
         without |= {"rope.low", "rope.high", "rope.original"} | (
             {"rope.factor"} if cfg.rope.scaling == "none" else set()
         )
+    if cfg.moe.n_expert is None:
+        without |= {key for key in tree if key.startswith("moe.")} - {"moe.n_expert"}
+    elif not cfg.moe.first_dense:  # no layer has an MLP
+        without.add("mlp.width")
     if not cfg.parallel_residual:
         without.add("norm.shared")
     return {key: value for key, value in tree.items() if key not in without}

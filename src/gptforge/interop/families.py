@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from gptforge.config import ModelConfig
+from gptforge.config.model import MLPConfig
 from gptforge.config.schema import build, nearest
 from gptforge.errors import ConfigError
+from gptforge.interop import moe_families
 from gptforge.interop.tensors import ByHead, Link, Same, Stacked
 
 Config = Mapping[str, Any]
@@ -50,10 +52,11 @@ def model_config(config: Config) -> ModelConfig:
         cfg = build(ModelConfig, family.ours(config))
     except KeyError as e:
         raise ConfigError(f"there is no {e.args[0]}", where="config.json") from None
-    plain = build(ModelConfig, {"n_embd": cfg.n_embd, "n_head": cfg.n_head, "mlp": {"kind": cfg.mlp.kind}})
+    plain = ModelConfig(n_embd=cfg.n_embd, n_head=cfg.n_head, mlp=MLPConfig(kind=cfg.mlp.kind))
     cfg.attention.head_dim = None if cfg.head_dim == plain.n_embd / plain.n_head else cfg.head_dim
     cfg.attention.n_kv_head = None if cfg.n_kv_head == cfg.n_head else cfg.n_kv_head
     cfg.mlp.width = None if cfg.mlp.width == plain.mlp_width else cfg.mlp.width
+    cfg.moe.width = None if cfg.moe.width == cfg.mlp_width else cfg.moe.width
     return cfg
 
 
@@ -246,7 +249,7 @@ def _qwen_theirs(cfg: ModelConfig) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _llama_links(cfg: ModelConfig) -> Iterator[Link]:
+def _llama_links(cfg: ModelConfig, experts: moe_families.Links = moe_families.links) -> Iterator[Link]:
     rows = tuple(n * cfg.head_dim for n in (cfg.n_head, cfg.n_kv_head, cfg.n_kv_head))
     yield Same("tok_emb.weight", "model.embed_tokens.weight")
     for n in range(cfg.n_layer):
@@ -260,9 +263,53 @@ def _llama_links(cfg: ModelConfig) -> Iterator[Link]:
             yield Same(f"{ours}.attn.k_gain.weight", f"{theirs}.self_attn.k_norm.weight")
         yield from _module(f"{ours}.attn.proj", f"{theirs}.self_attn.o_proj", cfg.bias)
         yield Same(f"{ours}.mlp_norm.weight", f"{theirs}.post_attention_layernorm.weight")
+        if n >= cfg.n_layer - cfg.n_moe_layer:
+            yield from experts(cfg, ours, theirs)
+            continue
         for name, part in (("gate", "gate"), ("fc", "up"), ("proj", "down")):
             yield from _module(f"{ours}.mlp.{name}", f"{theirs}.mlp.{part}_proj", cfg.bias)
     yield Same("final_norm.weight", "model.norm.weight")
+
+
+# With experts: what is theirs alone is in moe_families.py ----------------------
+
+
+def _mixtral(config: Config) -> dict[str, Any]:
+    return _llama(config) | {"moe": moe_families.mixtral(config)}
+
+
+def _mixtral_theirs(cfg: ModelConfig) -> dict[str, Any]:
+    return _mistral_theirs(cfg) | moe_families.mixtral_theirs(cfg)
+
+
+def _mixtral_links(cfg: ModelConfig) -> Iterator[Link]:
+    return _llama_links(cfg, moe_families.mixtral_links)
+
+
+def _qwen3_moe(config: Config) -> dict[str, Any]:
+    return _qwen3(config) | {"moe": moe_families.qwen3(config)}
+
+
+def _qwen3_moe_theirs(cfg: ModelConfig) -> dict[str, Any]:
+    window = cfg.attention.window
+    windows = {"use_sliding_window": window is not None, "sliding_window": window}
+    return _llama_theirs(cfg) | windows | moe_families.qwen3_theirs(cfg)
+
+
+def _glm4_moe(config: Config) -> dict[str, Any]:
+    """Biases are those of queries, keys and values alone; half of a head is rotated where nothing is said."""
+    tree = _llama({**config, "attention_bias": False, "mlp_bias": False})
+    tree["attention"] |= {name: config.get("use_qk_norm", False) for name in ("qk_norm", "qk_gain")}
+    tree["attention"]["qkv_bias"] = config.get("attention_bias", False)
+    tree["rope"] = _rope({"partial_rotary_factor": 0.5, **config}, "partial_rotary_factor")
+    return tree | {"moe": moe_families.glm4(config)}
+
+
+def _glm4_moe_theirs(cfg: ModelConfig) -> dict[str, Any]:
+    turned = {"partial_rotary_factor": cfg.rope.fraction}
+    told = {"use_qk_norm": cfg.attention.qk_gain, "attention_bias": cfg.qkv_bias, **turned}
+    told["rope_parameters"] = _rope_theirs(cfg) | turned
+    return _llama_theirs(cfg) | told | moe_families.glm4_theirs(cfg)
 
 
 # Keys whose other values would be another model than the one that is made of them
@@ -273,6 +320,9 @@ UNKNOWN: Mapping[str, Mapping[str, Any]] = {
     "mistral": {"hidden_act": "silu"},
     "qwen2": {"hidden_act": "silu"},
     "qwen3": {"hidden_act": "silu"},
+    "mixtral": {"hidden_act": "silu"},
+    "qwen3_moe": {"hidden_act": "silu", "decoder_sparse_step": 1},
+    "glm4_moe": {"hidden_act": "silu", "n_group": 1, "topk_group": 1},
 }
 FAMILIES = {
     family.model_type: family
@@ -283,6 +333,9 @@ FAMILIES = {
         Family("mistral", "MistralForCausalLM", _llama, _mistral_theirs, _llama_links),
         Family("qwen2", "Qwen2ForCausalLM", _qwen2, _qwen_theirs, _llama_links),
         Family("qwen3", "Qwen3ForCausalLM", _qwen3, _qwen_theirs, _llama_links),
+        Family("mixtral", "MixtralForCausalLM", _mixtral, _mixtral_theirs, _mixtral_links),
+        Family("qwen3_moe", "Qwen3MoeForCausalLM", _qwen3_moe, _qwen3_moe_theirs, _llama_links),
+        Family("glm4_moe", "Glm4MoeForCausalLM", _glm4_moe, _glm4_moe_theirs, _llama_links),
     )
 }
 # Told as if they were of transformers, which has no such model: a GPT-2 that may lack its biases

@@ -114,6 +114,9 @@ def _opened(path: Path, values: Mapping[str, Any], tensors: Mapping[str, Any]) -
     if architecture not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise CheckpointError(f"its architecture is {architecture}, known are {known}", where=str(path))
+    if int(values.get(f"{architecture}.expert_count", 0)):
+        what = "its experts are not read from GGUF files, only from a directory of transformers"
+        raise CheckpointError(what, where=str(path))
     if "rope_freqs.weight" in tensors:
         raise CheckpointError("its rope_freqs, a scaling of its own, cannot be expressed", where=str(path))
     files = {name: own for own in tensors if (name := _named(own)) is not None}

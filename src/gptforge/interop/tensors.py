@@ -46,6 +46,26 @@ class Stacked:
 
 
 @dataclass(frozen=True, slots=True)
+class Piled:
+    """One of ours has several of theirs along a first dimension of its own: a matrix of each expert."""
+
+    ours: str
+    theirs: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.theirs)
+
+    def joined(self, found: Sequence[Tensor]) -> Tensor:
+        if len({tensor.shape for tensor in found}) > 1:  # of none that the model has
+            return found[0].new_empty(0)
+        return torch.stack(list(found))
+
+    def parted(self, own: Tensor) -> list[Tensor]:
+        return [part.contiguous() for part in own]
+
+
+@dataclass(frozen=True, slots=True)
 class ByHead:
     """Queries, keys and values: ours are all queries, all keys, all values; theirs those three of each head in turn."""
 
@@ -67,5 +87,5 @@ class ByHead:
         return x.view(outer, inner, -1, *x.shape[1:]).transpose(0, 1).reshape(x.shape).contiguous()
 
 
-Link = Same | Stacked | ByHead
+Link = Same | Stacked | Piled | ByHead
 Links = Callable[[int], Iterator[Link]]

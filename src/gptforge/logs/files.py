@@ -20,7 +20,7 @@ from gptforge.logs.events import Plan, Sink, Values
 
 COLUMNS = (
     "step", "train_loss", "val_loss", "val_bpb", "val_ppl", "train_eval_loss", "lr", "grad_norm", "tokens",
-    "tokens_per_second", "peak_share", "data_wait", "seconds",
+    "tokens_per_second", "peak_share", "data_wait", "moe_load_max", "seconds",
 )  # fmt: skip
 
 

@@ -19,20 +19,29 @@ def count_parameters(cfg: ModelConfig, vocab_size: int) -> dict[str, int]:
         "positions": cfg.block_size * cfg.n_embd if cfg.position == "learned" else 0,
         "attention": cfg.n_layer
         * (_attention_matrices(cfg) + cfg.qkv_bias * _qkv_width(cfg) + cfg.bias * cfg.n_embd + _qk_gains(cfg)),
-        "mlp": cfg.n_layer * (_mlp_matrices(cfg) + cfg.bias * (_mlp_inputs(cfg) * cfg.mlp_width + cfg.n_embd)),
+        "mlp": _dense_layers(cfg)
+        * (_mlp_matrices(cfg, cfg.mlp_width) + cfg.bias * (_mlp_inputs(cfg) * cfg.mlp_width + cfg.n_embd))
+        + cfg.n_moe_layer * (_all_experts(cfg) + _beside_experts(cfg)),
         "norms": _norms(cfg) * cfg.n_embd * (2 if cfg.bias and cfg.norm.kind == "layernorm" else 1),
         "head": 0 if cfg.tie_embeddings else vocab_size * cfg.n_embd,
     }
+
+
+def active_parameters(cfg: ModelConfig, vocab_size: int) -> int:
+    """Those that a token passes through: all but the experts that are not chosen for it."""
+    unused = _mlp_matrices(cfg, cfg.expert_width) * ((cfg.moe.n_expert or 0) - cfg.moe.top_k)
+    return sum(count_parameters(cfg, vocab_size).values()) - cfg.n_moe_layer * unused
 
 
 def flops_per_token(cfg: ModelConfig, vocab_size: int, context: int | None = None) -> int:
     """Floating-point operations of training on one token, forward and backward.
 
     The estimate of PaLM (Chowdhery et al. 2022, appendix B): 6 N + 12 n_layer n_head head_dim T,
-    with N the parameters of all matrix products, the head's included even when its matrix is
-    tied; looking up embeddings, norms and activations count nothing. T is `context` (None:
-    block_size), at most the window; the half of the scores that a causal mask hides is counted,
-    as is usual, so a kernel that skips it shows a higher share of the peak.
+    with N the parameters of all matrix products that a token passes through: the head's included even
+    when its matrix is tied, of experts those that are chosen; looking up embeddings, norms and
+    activations count nothing. T is `context` (None: block_size), at most the window; the half of the
+    scores that a causal mask hides is counted, as is usual, so a kernel that skips it shows a higher
+    share of the peak.
     """
     most = context or cfg.block_size
     seen = sum(most if cfg.is_dense(n) else min(most, cfg.attention.window or most) for n in range(cfg.n_layer))
@@ -49,13 +58,20 @@ def training_memory(cfg: ModelConfig, vocab_size: int, batch: int, dtype: str, d
     """
     parameters = sum(count_parameters(cfg, vocab_size).values())
     rows, size = batch * cfg.block_size, BYTES[dtype]
-    copies = size * _products(cfg, vocab_size) if size < 4 else 0
+    chosen = cfg.n_moe_layer * _mlp_matrices(cfg, cfg.expert_width) * cfg.moe.top_k
+    matrices = _products(cfg, vocab_size) - chosen + cfg.n_moe_layer * _all_experts(cfg)
+    copies = size * matrices if size < 4 else 0
     return {
         "weights": 4 * parameters + copies,
         "gradients": 4 * parameters,
         "adam_moments": 8 * parameters,
         "activations": rows
-        * (cfg.n_layer * _kept_by_block(cfg, size, device) + 4 * 2 * cfg.n_embd),  # and the last norm
+        * (
+            cfg.n_layer * _kept_by_block(cfg, size, device)
+            + _dense_layers(cfg) * _kept_by_mlp(cfg, cfg.mlp_width, size)
+            + cfg.n_moe_layer * _kept_by_experts(cfg, size)
+            + 4 * 2 * cfg.n_embd  # the last norm
+        ),
         # In float32: the logits, their log-probabilities and their gradient.
         "logits": 3 * 4 * min(rows * vocab_size, LOGITS_AT_ONCE),
     }
@@ -67,7 +83,7 @@ def cache_bytes(cfg: ModelConfig, batch: int, dtype: str, length: int | None = N
 
 
 def _kept_by_block(cfg: ModelConfig, size: int, device: str) -> int:
-    """Bytes per token that one block keeps for the backward pass; `size` is that of a computed value.
+    """Bytes per token that one block keeps for the backward pass beside its MLP; `size` is that of a computed value.
 
     The residual stream, what RMS norms keep and attention weights are float32 even under autocast.
     """
@@ -75,7 +91,6 @@ def _kept_by_block(cfg: ModelConfig, size: int, device: str) -> int:
     norms = cfg.block_norms
     floats = norms * cfg.n_embd  # a norm's input, or what RMS makes of it
     values = norms * cfg.n_embd  # the norms' outputs, which the matrices read
-    values += cfg.mlp_width * (4 if cfg.mlp.kind == "swiglu" else 2)  # before and after activation and gate
     values += 2 * cfg.n_embd * (cfg.dropout != 0)  # dropout masks; null may become dropout
     values += _qkv_width(cfg) + queries  # qkv, and what the heads found
     values += (queries + keys) * cfg.attention.qk_norm
@@ -90,9 +105,24 @@ def _kept_by_block(cfg: ModelConfig, size: int, device: str) -> int:
     return 4 * floats + size * values
 
 
+def _kept_by_mlp(cfg: ModelConfig, width: int, size: int) -> int:
+    """The same of an MLP: what there is before and after activation and gate."""
+    return size * width * (4 if cfg.mlp.kind == "swiglu" else 2)
+
+
+def _kept_by_experts(cfg: ModelConfig, size: int) -> int:
+    """The same of a layer of experts: the copies that are sent to the chosen, and what they are multiplied with."""
+    moe, k = cfg.moe, cfg.moe.top_k
+    sent = k * (size * (cfg.n_embd + cfg.expert_width) + 2 * 8 + 4)  # weighted; two places and a weight
+    router = 4 * 2 * (moe.n_expert or 0) + 3 * 4 * k + 8 * k
+    return sent + router + _kept_by_mlp(cfg, (k + moe.n_shared) * cfg.expert_width, size)
+
+
 def _products(cfg: ModelConfig, vocab_size: int) -> int:
     """Weights of all matrix products that a token passes through, the head's included even if tied."""
-    return cfg.n_layer * (_attention_matrices(cfg) + _mlp_matrices(cfg)) + vocab_size * cfg.n_embd
+    chosen = _beside_experts(cfg) + cfg.moe.top_k * _mlp_matrices(cfg, cfg.expert_width)
+    layers = cfg.n_layer * _attention_matrices(cfg) + _dense_layers(cfg) * _mlp_matrices(cfg, cfg.mlp_width)
+    return layers + cfg.n_moe_layer * chosen + vocab_size * cfg.n_embd
 
 
 def _qkv_width(cfg: ModelConfig) -> int:
@@ -108,8 +138,23 @@ def _mlp_inputs(cfg: ModelConfig) -> int:
     return 2 if cfg.mlp.kind == "swiglu" else 1
 
 
-def _mlp_matrices(cfg: ModelConfig) -> int:
-    return (_mlp_inputs(cfg) + 1) * cfg.n_embd * cfg.mlp_width
+def _mlp_matrices(cfg: ModelConfig, width: int) -> int:
+    return (_mlp_inputs(cfg) + 1) * cfg.n_embd * width
+
+
+def _dense_layers(cfg: ModelConfig) -> int:
+    """Layers with one MLP for all tokens."""
+    return cfg.n_layer - cfg.n_moe_layer
+
+
+def _all_experts(cfg: ModelConfig) -> int:
+    """The weights of those among which a layer's router chooses."""
+    return (cfg.moe.n_expert or 0) * _mlp_matrices(cfg, cfg.expert_width)
+
+
+def _beside_experts(cfg: ModelConfig) -> int:
+    """A layer's router and shared experts."""
+    return (cfg.moe.n_expert or 0) * cfg.n_embd + cfg.moe.n_shared * _mlp_matrices(cfg, cfg.expert_width)
 
 
 def _norms(cfg: ModelConfig) -> int:

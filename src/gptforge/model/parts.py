@@ -87,12 +87,13 @@ class MLP(nn.Module):
     gelu, gelu_erf and relu2: proj(act(fc(x))). swiglu (Shazeer 2020): proj(silu(gate(x)) * fc(x)).
     """
 
-    def __init__(self, cfg: ModelConfig) -> None:
+    def __init__(self, cfg: ModelConfig, width: int | None = None) -> None:
         super().__init__()
+        width = width or cfg.mlp_width
         self.activation = ACTIVATIONS[cfg.mlp.kind]
-        self.gate = Linear(cfg.n_embd, cfg.mlp_width, cfg.bias) if cfg.mlp.kind in GATED else None
-        self.fc = Linear(cfg.n_embd, cfg.mlp_width, cfg.bias)
-        self.proj = Linear(cfg.mlp_width, cfg.n_embd, cfg.bias)
+        self.gate = Linear(cfg.n_embd, width, cfg.bias) if cfg.mlp.kind in GATED else None
+        self.fc = Linear(cfg.n_embd, width, cfg.bias)
+        self.proj = Linear(width, cfg.n_embd, cfg.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.fc(x)

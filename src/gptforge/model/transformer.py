@@ -11,6 +11,7 @@ from gptforge.model.attention import Attention, Context
 from gptforge.model.cache import KVCache
 from gptforge.model.loss import summed_loss
 from gptforge.model.masks import causal_mask, token_positions
+from gptforge.model.moe import Experts, MoE, Router
 from gptforge.model.parts import MLP, Dropout, Embedding, Gain, Linear, make_norm, rotary_table
 
 
@@ -28,7 +29,7 @@ class Block(nn.Module):
         self.attn = Attention(cfg, layer)
         self.parallel = cfg.parallel_residual
         self.mlp_norm = make_norm(cfg) if cfg.block_norms == 2 else None
-        self.mlp = MLP(cfg)
+        self.mlp = MoE(cfg) if layer >= cfg.n_layer - cfg.n_moe_layer else MLP(cfg)
         self.dropout = Dropout(cfg.dropout or 0.0)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
@@ -69,12 +70,13 @@ class Transformer(nn.Module):
         | parameter                                    | value                              |
         |----------------------------------------------|------------------------------------|
         | embeddings of tokens and positions, head     | normal, init_std                   |
-        | qkv, fc, gate                                | normal, init_std                   |
+        | qkv, fc, gate, router                        | normal, init_std                   |
         | both proj, init_residual=scaled (GPT-2)      | normal, init_std / sqrt(2 n_layer) |
         | both proj, full (GPT-1)                      | normal, init_std                   |
         | both proj, zero (a block begins as identity) | 0                                  |
         | biases                                       | 0                                  |
         | weights of norms                             | 1                                  |
+        | biases of routers for choosing               | 0                                  |
 
         Values are drawn on the CPU, in float32 and in the order of `named_parameters`, from
         `generator` (None: torch's global one), so that they are the same on every device.
@@ -89,6 +91,8 @@ class Transformer(nn.Module):
             std = self.cfg.init_std * (residual if name.endswith(".proj.weight") else 1.0)
             drawn = torch.empty(parameter.shape, dtype=torch.float32, device="cpu")
             parameter.copy_(drawn.normal_(0.0, std, generator=generator))
+        for buffer in self.buffers():
+            buffer.zero_()
 
     def new_cache(self, batch: int, max_len: int | None = None, dtype: torch.dtype | None = None) -> KVCache:
         """An empty cache for `batch` sequences of `max_len` tokens (None: block_size), on the model's device.
@@ -173,7 +177,7 @@ class Transformer(nn.Module):
 
 
 def param_roles(model: nn.Module) -> dict[str, str]:
-    """What each parameter is: embedding | matrix | head | norm | bias, by its name in `named_parameters`.
+    """What each parameter is: embedding | matrix | head | router | norm | bias, by its name in `named_parameters`.
 
     A tied embedding is an embedding. Optimizers choose weight decay and update rule by these roles.
     Raises TypeError for a parameter of a layer of another kind.
@@ -188,6 +192,10 @@ def param_roles(model: nn.Module) -> dict[str, str]:
             roles[name] = "embedding"
         elif isinstance(module, nn.Linear):
             roles[name] = "head" if owner == "head" else "matrix"
+        elif isinstance(module, Experts):
+            roles[name] = "matrix"  # one of each expert: `row_splits`
+        elif isinstance(module, Router):
+            roles[name] = "router"
         elif isinstance(module, nn.LayerNorm | nn.RMSNorm | Gain):
             roles[name] = "norm"
         else:
@@ -198,11 +206,14 @@ def param_roles(model: nn.Module) -> dict[str, str]:
 def row_splits(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """The parameters that hold several matrices on top of each other, with the rows of each.
 
-    Queries, keys and values are fused for speed; what works on one matrix at a time must know.
+    Queries, keys and values are fused for speed, experts are one tensor of three dimensions, whose first two count as
+    rows; what works on one matrix at a time must know.
     """
     splits = {}
     for name, module in model.named_modules():
         if isinstance(module, Attention):
             query, key = module.n_head * module.head_dim, module.n_kv_head * module.head_dim
             splits[f"{name}.qkv.weight"] = (query, key, key)
+        elif isinstance(module, Experts):
+            splits[f"{name}.weight"] = (module.weight.size(1),) * module.weight.size(0)
     return splits

@@ -14,13 +14,17 @@ EARLY = 10  # steps after which the average stops being mostly the newest weight
 
 
 class WeightAverage:
-    """The exponential moving average of the parameters of `model`, at first over few steps, then over 1 / (1 - decay).
+    """The exponential moving average of the weights of `model`, at first over few steps, then over 1 / (1 - decay).
 
-    Without the short beginning the random initial weights would stay in it for long.
+    Weights are the parameters, and what else of fractions a checkpoint holds, such as the biases by which experts are
+    chosen: an averaged router goes with its averaged bias. Without the short beginning the random initial weights would
+    stay in it for long.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self._parameters = dict(model.named_parameters())
+        kept = model.state_dict().keys()
+        moved = {name: b for name, b in model.named_buffers() if name in kept and b.is_floating_point()}
+        self._parameters: dict[str, Tensor] = {**dict(model.named_parameters()), **moved}
         self._decay = decay
         self.weights: dict[str, Tensor] = {}
         self.begin()

@@ -12,14 +12,14 @@ from gptforge.optim.muon import Muon
 from gptforge.optim.together import Together
 
 # Weight decay pulls products of matrices towards smaller functions; a norm's gain or a bias has no such reading.
-DECAYED = frozenset({"embedding", "matrix", "head"})
+DECAYED = frozenset({"embedding", "matrix", "head", "router"})
 
 
 @dataclass(frozen=True, slots=True)
 class Roles:
     """What is known of a model's parameters beside their names.
 
-    of: embedding, matrix, head, norm or bias, by name. splits: the rows of each matrix in a parameter
+    of: embedding, matrix, head, router, norm or bias, by name. splits: the rows of each matrix in a parameter
     that holds several, by name. dtype: that of matrix products on the machine.
     """
 
@@ -49,7 +49,7 @@ def adamw(cfg: OptimizerConfig, parameters: Mapping[str, nn.Parameter], roles: R
 
 
 def muon(cfg: OptimizerConfig, parameters: Mapping[str, nn.Parameter], roles: Roles) -> Together:
-    """Muon for the hidden matrices, AdamW for embeddings, head, norms and biases."""
+    """Muon for the hidden matrices, AdamW for embeddings, head, routers, norms and biases."""
     matrices = {name: p for name, p in parameters.items() if roles.of[name] == "matrix"}
     splits: dict[Tensor, tuple[int, ...]] = {matrices[name]: rows for name, rows in roles.splits.items()}
     rest = {name: p for name, p in parameters.items() if name not in matrices}

@@ -35,10 +35,11 @@ def orthogonalized(matrices: Tensor) -> Tensor:
 
 
 class Muon(Optimizer):
-    """Muon with Nesterov momentum and decoupled weight decay, for parameters (rows, cols).
+    """Muon with Nesterov momentum and decoupled weight decay, for parameters (rows, cols) or (n, rows, cols).
 
     splits: parameters that are several matrices on top of each other, with the rows of each, such
-        as the fused queries, keys and values; each is made orthogonal by itself.
+        as the fused queries, keys and values; each is made orthogonal by itself. Of three dimensions the first two
+        count as rows.
     dtype: that of the Newton-Schulz products. The reference computes them in bfloat16; there is no
         need for more, but where the hardware lacks it, float32 is faster.
 
@@ -59,7 +60,7 @@ class Muon(Optimizer):
         self._dtype = dtype
         for group in self.param_groups:
             for p in group["params"]:
-                if p.ndim != 2:
+                if p.ndim not in (2, 3):
                     raise ValueError(f"Muon is for matrices, here is a parameter of shape {tuple(p.shape)}")
 
     @torch.no_grad()
@@ -83,8 +84,9 @@ class Muon(Optimizer):
         """Moves each matrix against its orthogonal update; those of one shape, lying or standing, go together."""
         alike: dict[tuple[int, int], list[tuple[Tensor, Tensor, float]]] = {}
         for param, update in zip(params, updates, strict=True):
-            rows = self._splits.get(param, (param.size(0),))
-            for weight, direction in zip(param.split(rows), update.split(rows), strict=True):
+            rows = self._splits.get(param, param.size(-2))
+            pairs = zip(param.flatten(0, -2).split(rows), update.flatten(0, -2).split(rows), strict=True)
+            for weight, direction in pairs:
                 scale = max(1.0, weight.size(0) / weight.size(1)) ** 0.5
                 if weight.size(0) > weight.size(1):
                     weight, direction = weight.mT, direction.mT

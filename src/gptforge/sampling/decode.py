@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from gptforge import compiling
 from gptforge.model import Transformer
 from gptforge.model.attention import Attention
+from gptforge.model.moe import Experts, MoE, Router
 from gptforge.model.parts import MLP, Dropout, Gain, Linear, RMSNorm
 from gptforge.model.transformer import Block
 from gptforge.runtime import available_memory, cpu_vendor
+from gptforge.sampling.feed_forward import FeedForward, of_experts, of_mlp
 from gptforge.sampling.fused import MOST_TEXTS, FusedStep, unknown
-from gptforge.sampling.products import FORMS, INT8_ROWS, Machine, Product, choose_form, int8, rotation, swapped
+from gptforge.sampling.products import FORMS, Machine, Product, can_int8, choose_form, int8, rotation, swapped
 from gptforge.sampling.quantize import Quantized
 
 
@@ -49,8 +51,9 @@ def obstacle(model: nn.Module) -> str | None:
     if type(model) is not Transformer:
         return f"{type(model).__name__} is not the built-in decoder"
     known = {Transformer, Block, Attention, MLP, Linear, Gain, nn.ModuleList, Dropout, nn.Identity}
+    known |= {MoE, Router, Experts, nn.LayerNorm, RMSNorm}
     for name, module in model.named_modules():
-        if type(module) not in known | {nn.LayerNorm, RMSNorm} and not isinstance(module, nn.Embedding):
+        if type(module) not in known and not isinstance(module, nn.Embedding):
             return f"{name} is a {type(module).__name__}"
         if module._forward_hooks or module._forward_pre_hooks:
             return f"{name} has a hook"
@@ -97,9 +100,7 @@ class Layer(NamedTuple):
     mlp_norm: Callable[[Tensor], Tensor] | None
     gain: Tensor | None  # of queries and keys, (n_head + n_kv_head, head_dim)
     dense: bool  # it sees all tokens, whatever the window is
-    gate: Product | None
-    fc: Product
-    mlp_proj: Product
+    mlp: FeedForward
 
 
 class Place(NamedTuple):
@@ -160,7 +161,7 @@ class FastDecoder:
         # Values go through the rotation too, with cosine 1 and sine 0: queries, keys and values stay in one piece.
         turned = cfg.n_head + cfg.n_kv_head
         self._turning = (torch.arange(turned + cfg.n_kv_head, device=self._device) < turned)[:, None]
-        self._step_of_one = self._eager
+        self._step_of_one, self._compiled = self._eager, step == "compiled"
         if step == "compiled":
             compiling.use_cache()
             self._weights  # noqa: B018 -- taken now: what is compiled must not look at the machine
@@ -180,19 +181,21 @@ class FastDecoder:
         total, machine = sum(p.nbytes for p in model.parameters()), Machine(cpu_vendor(), available_memory())
         rows = len(self._lengths) * self._new_tokens
 
-        def product(module: nn.Module) -> Product:
+        def product(module: nn.Module, expert: int | None = None) -> Product:
             weight, bias = module.weight, getattr(module, "bias", None)
             assert isinstance(weight, Tensor)
             weight, bias = weight.detach(), None if bias is None else bias.detach()
             rounded = self._int8.get(names[id(module)])
-            if rounded is not None and rows <= INT8_ROWS and weight.device.type == "cpu":
+            if expert is not None:
+                weight, rounded = weight[expert], None if rounded is None else Quantized(*(t[expert] for t in rounded))
+            if rounded is not None and can_int8(weight, rows):
                 return int8(rounded, bias)
             form = choose_form(weight, total, machine, rows)
             return FORMS[form.name](weight, bias, rows)
 
         def layer(block: nn.Module) -> Layer:
             assert isinstance(block, Block)
-            attn, mlp = block.attn, block.mlp
+            attn = block.attn
             return Layer(
                 norm_of(block.attn_norm),
                 product(attn.qkv),
@@ -200,10 +203,16 @@ class FastDecoder:
                 None if block.mlp_norm is None else norm_of(block.mlp_norm),
                 gain_of(attn),
                 attn.dense,
-                None if mlp.gate is None else product(mlp.gate),
-                product(mlp.fc),
-                product(mlp.proj),
+                feed_forward(block.mlp),
             )
+
+        def feed_forward(mlp: MLP | MoE) -> FeedForward:
+            kind = self._cfg.mlp.kind
+            if isinstance(mlp, MLP):
+                return of_mlp(mlp, kind, product)
+            if self._device.type == "cpu" and not self._compiled:
+                return of_experts(mlp, kind, product)
+            return lambda x, add: mlp(x) + add  # no look at what is chosen, for which a GPU would have to be waited
 
         return Weights(list(map(layer, model.blocks)), product(model.tok_emb if model.head is None else model.head))
 
@@ -283,18 +292,13 @@ class FastDecoder:
         if self._cfg.parallel_residual:
             h = layer.attn_norm(x)
             other = h if layer.mlp_norm is None else layer.mlp_norm(x)
-            return self._mlp(other, layer, self._attend(h, layer, kv, place, x))
+            return layer.mlp(other, self._attend(h, layer, kv, place, x))
         assert layer.mlp_norm is not None
         if self._cfg.norm.place == "post":
             x = layer.attn_norm(self._attend(x, layer, kv, place, x))
-            return layer.mlp_norm(self._mlp(x, layer, x))
+            return layer.mlp_norm(layer.mlp(x, x))
         x = self._attend(layer.attn_norm(x), layer, kv, place, x)
-        return self._mlp(layer.mlp_norm(x), layer, x)
-
-    def _mlp(self, h: Tensor, layer: Layer, residual: Tensor) -> Tensor:
-        if layer.gate is None:
-            return layer.mlp_proj(layer.fc(h, self._cfg.mlp.kind, None), "", residual)
-        return layer.mlp_proj(layer.gate(h, "silu", None) * layer.fc(h, "", None), "", residual)
+        return layer.mlp(layer.mlp_norm(x), x)
 
     def _attend(self, h: Tensor, layer: Layer, kv: Tensor, place: Place, residual: Tensor) -> Tensor:
         """As Attention.forward, with the residual added; writes this layer's keys and values, (B, 2, heads, S, D)."""

@@ -83,6 +83,8 @@ def obstacle(weight: Tensor) -> str | None:
 
 def unknown(cfg: ModelConfig) -> str | None:
     """Which part of a model the C code does not know; None: it knows all."""
+    if cfg.moe.n_expert is not None:
+        return "the C code has no experts"
     if cfg.mlp.kind not in ACTIVATIONS:
         return f"the C code has no {cfg.mlp.kind}"
     if cfg.attention.qk_gain:

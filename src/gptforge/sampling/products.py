@@ -29,6 +29,7 @@ FUSED = {"": ("none", ""), "gelu": ("gelu", "tanh"), "gelu_erf": ("gelu", "none"
 PACK_BYTES = 2**19  # below, a weight stays in the cache of a core, and the 15 us that a packed call takes cost more
 PACK_SHARE = 0.5  # of the free memory that copies of the weights may take
 INT8_ROWS = 4  # rows up to which eight bits are read faster; beyond, the time goes into multiplying
+INT8_INPUTS = 16  # of which torch's product of eight bits wants a multiple: of others it reads beyond the end
 # torch's float32 products on a CPU are those of MKL, which are as fast as memory on Intel's own and slow on others
 MKL_ROWS = 2  # up to which it reads a weight as it lies as fast as any copy
 MKL_BYTES = 2**22  # of a weight up to which more rows are best multiplied by its transpose; above, by oneDNN's layout
@@ -108,6 +109,11 @@ def packed(weight: Tensor, bias: Tensor | None, rows: int) -> Product:
         return y if activation in FUSED else ACTIVATIONS[activation](y)
 
     return product
+
+
+def can_int8(weight: Tensor, rows: int) -> bool:
+    """Whether so few rows times a weight (out, in) are multiplied in eight bits."""
+    return rows <= INT8_ROWS and weight.device.type == "cpu" and weight.size(1) % INT8_INPUTS == 0
 
 
 def int8(weight: Quantized, bias: Tensor | None) -> Product:

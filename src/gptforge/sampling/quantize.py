@@ -7,17 +7,17 @@ from torch import Tensor
 
 from gptforge.model import Transformer, param_roles
 
-ROLES = ("matrix", "head", "embedding")  # what is rounded; norms and biases are small and stay
+ROLES = ("matrix", "head", "embedding")  # what is rounded; norms, biases and routers are small and stay
 
 
 class Quantized(NamedTuple):
-    """A weight (out, in) as values * scales: int8 in [-127, 127], and one float32 a row."""
+    """A weight (out, in), or (n, out, in) of experts, as values * scales: int8 in [-127, 127], one float32 a row."""
 
     values: Tensor
     scales: Tensor
 
     def dequantized(self) -> Tensor:
-        return self.values.float() * self.scales[:, None]
+        return self.values.float() * self.scales[..., None]
 
 
 def quantized(weight: Tensor) -> Quantized:
@@ -26,8 +26,8 @@ def quantized(weight: Tensor) -> Quantized:
     The plainest of the schemes in Jacob et al. 2018 (arXiv:1712.05877): no zero point, nothing to calibrate.
     """
     weight = weight.detach().float()
-    scales = weight.abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / 127
-    return Quantized((weight / scales[:, None]).round().clamp(-127, 127).to(torch.int8), scales)
+    scales = weight.abs().amax(dim=-1).clamp(min=torch.finfo(torch.float32).tiny) / 127
+    return Quantized((weight / scales[..., None]).round().clamp(-127, 127).to(torch.int8), scales)
 
 
 @torch.no_grad()

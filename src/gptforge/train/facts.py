@@ -11,7 +11,7 @@ from gptforge import runtime
 from gptforge.config import InfoConfig
 from gptforge.config.units import shown_bytes, shown_count
 from gptforge.data.prepare import prepare
-from gptforge.model.cost import cache_bytes, count_parameters, flops_per_token, training_memory
+from gptforge.model.cost import active_parameters, cache_bytes, count_parameters, flops_per_token, training_memory
 from gptforge.train.decisions import as_trained, dropout, expected_steps, length, micro_batch_size
 from gptforge.train.parts import order_of
 
@@ -42,6 +42,7 @@ def describe(cfg: InfoConfig) -> dict[str, Any]:
     return {
         "vocab_size": vocab_size,
         "parameters": sum(parts.values()),
+        "active_parameters": active_parameters(cfg.model, vocab_size),
         "parameters_by_part": parts,
         "flops_per_token": flops_per_token(cfg.model, vocab_size),
         "dtype": dtype,
@@ -80,6 +81,8 @@ def lines(facts: Mapping[str, Any], name: str, encoding: str) -> list[str]:
     for part, n in facts["parameters_by_part"].items():
         out.append(f"  {part.replace('_', ' '):18} {n:>16,}  {n / total:6.1%}")
     out.append(f"  {'total':18} {total:>16,}")
+    if (active := facts["active_parameters"]) != total:
+        out.append(f"  {'active in a token':18} {active:>16,}  {active / total:6.1%}")
     out += ["", f"compute     {shown_count(facts['flops_per_token'])} FLOPs a token, forward and backward"]
     memory = facts["training_memory_bytes"]
     out.append(

@@ -23,6 +23,12 @@ def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tu
     return {name: (before.get(name), value) for name, value in now.items() if before.get(name) != value}
 
 
+def told(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The same for people, in one line or none."""
+    changed = ", ".join(f"{name} {then} -> {value}" for name, (then, value) in differing(before, now).items())
+    return [f"not bit for bit as without a stop: {changed}"] if changed else []
+
+
 def of_machine(before: Mapping[str, Any], now: Mapping[str, Any], step: int) -> list[str]:
     """The same as it is recorded. What an older gptforge did not know of itself is no change."""
     known = {name: pair for name, pair in differing(before, now).items() if name in before}

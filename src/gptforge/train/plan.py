@@ -19,8 +19,9 @@ from gptforge.config import TrainConfig
 from gptforge.config.model import divisors
 from gptforge.config.units import shown_bytes, shown_count
 from gptforge.data.mixture import MixedOrder
+from gptforge.errors import CheckpointError
 from gptforge.logs import Plan
-from gptforge.model.cost import count_parameters, flops_per_token, training_memory
+from gptforge.model.cost import active_parameters, count_parameters, flops_per_token, training_memory
 from gptforge.runs import Run
 from gptforge.runtime import peak_memory
 from gptforge.train.context import lengths
@@ -43,7 +44,7 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
     micro, processes = int(d.micro_batch_size.value or 1), int(d.processes.value or 1)
     device, dtype = str(d.runtime.device.value), str(d.runtime.dtype.value)
     memory = sum(training_memory(as_trained(cfg.model, d.dropout), vocab, micro, dtype, device).values())
-    shape = f"{cfg.model.n_layer} layers, {cfg.model.n_head} heads, width {cfg.model.n_embd}"
+    shape = f"{cfg.model.n_layer} layers, {cfg.model.n_head} heads, width {cfg.model.n_embd}{_experts(cfg, vocab)}"
     muon = cfg.optimizer.kind == "muon"
     rows = [
         ("data", f"{data.manifest['label']}: {len(data.train):,} + {len(data.val):,} tokens", "training + validation"),
@@ -74,6 +75,15 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
     if cfg.train.stop_after:
         rows.append(("stop after", cfg.train.stop_after, "train.stop_after; resumable"))
     return Plan("what will run, and why", rows, run_dir)
+
+
+def _experts(cfg: TrainConfig, vocab: int) -> str:
+    """How much of a model with experts each token passes through."""
+    if not cfg.model.n_moe_layer:
+        return ""
+    moe, active = cfg.model.moe, shown_count(active_parameters(cfg.model, vocab))
+    shared = f" and {moe.n_shared} shared" if moe.n_shared else ""
+    return f"; {moe.top_k} of {moe.n_expert}{shared} experts, {active} active"
 
 
 def _context(block_size: int, warmup: int, steps: int | None) -> str:
@@ -149,6 +159,8 @@ def warnings(cfg: TrainConfig, parts: Parts) -> list[str]:
     found = list(parts.dataset.warnings)
     if cfg.model.attention.dropout > 0:
         found.append("model.attention.dropout switches off the fused attention kernel; steps are much slower")
+    if cfg.model.n_moe_layer and not (cfg.model.moe.bias and cfg.model.moe.bias_rate):
+        found.append("nothing keeps the loads of the experts even: some may stay unused (model.moe.bias=true does)")
     parameters = sum(count_parameters(cfg.model, parts.tokenizer.vocab_size).values())
     if parameters > 20 * len(parts.dataset.train):
         tokens = shown_count(len(parts.dataset.train))
@@ -276,3 +288,11 @@ def fingerprint(parts: Parts) -> dict[str, Any]:
         "micro_batch_size": parts.decisions.micro_batch_size.value,
         "world_size": parts.decisions.processes.value,
     }
+
+
+def refuse_other(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+    """Raises CheckpointError where the fingerprint of a checkpoint is that of another text or tokenizer."""
+    for key, name in REFUSED.items():
+        if before.get(key) != now[key]:
+            what = f"{name} is not the one this run was trained on"
+            raise CheckpointError(what, where=str(path), fix="start a new run on it")

@@ -22,7 +22,7 @@ from gptforge.config import TrainConfig
 from gptforge.config.saved import load_config
 from gptforge.data.batch import Batch
 from gptforge.dist import Dist, peers
-from gptforge.errors import CheckpointError, ConfigError, DataError, NumericalError, Stopped
+from gptforge.errors import ConfigError, DataError, NumericalError, Stopped
 from gptforge.logs import Sink
 from gptforge.model.cost import flops_per_token
 from gptforge.optim import lr_multiplier
@@ -30,6 +30,7 @@ from gptforge.runs import Call, Run
 from gptforge.runtime import autocast, measured_peak, out_of_memory_as_error
 from gptforge.signals import StopSignals
 from gptforge.train import on_the_way, pace, plan
+from gptforge.train.balance import Balance
 from gptforge.train.clock import Clock, StopLimit
 from gptforge.train.context import pieces_at
 from gptforge.train.decisions import uncompiled
@@ -67,6 +68,7 @@ class Trainer:
         self.signals = signals or StopSignals()
         self.decisions = parts.decisions
         self.replica = parallel.replicated(parts.model, self.dist)
+        self.balance = Balance(parts.model, self.dist)
         self.rows = parallel.share(cfg.train.batch_size, self.dist)
         self.micro = int(parts.decisions.micro_batch_size.value or 1)
         self.autocast = partial(autocast, parts.decisions.runtime)
@@ -179,6 +181,7 @@ class Trainer:
             return None
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        self.balance.move()
         if self.parts.average:
             self.parts.average.update(self.state.step + 1)
         self.state.advance(loss_sum, tokens)
@@ -189,6 +192,7 @@ class Trainer:
         """Sums up the gradients of a batch over its micro-batches; returns the summed loss."""
         model, device = self.replica, self.dist.device
         pieces, total = self._pieces(), torch.zeros((), device=device)
+        self.balance.begin()
         for first in range(0, len(batch.inputs), self.micro):
             with parallel.accumulated(model, last=first + self.micro >= len(batch.inputs)):
                 with self.autocast():
@@ -288,6 +292,7 @@ class Trainer:
                 "peak_share": round(flops / self.peak_flops, 4),
                 "data_wait": round(waited, 5),
                 "seconds": round(state.seconds, 3),
+                **self.balance.figures(),
             }
         )
 
@@ -344,20 +349,14 @@ class Trainer:
         optimizer = parts.optimizer if kinds[0] == kinds[1] else None
         self.state, before = unpack(path, parts.model, optimizer, parts.average, self.dist.rank)
         now = self.keeper.fingerprint
-        for key, name in plan.REFUSED.items():
-            if before.get(key) != now[key]:
-                raise CheckpointError(
-                    f"{name} is not the one this run was trained on", where=str(path), fix="start a new run on it"
-                )
+        plan.refuse_other(before, now, path)
         self._saved_step, self._went_on = self.state.step, True
         self._take_up_progress(saved)
         self.keeper.point(self.state)  # before what they named is moved
         said = self.keeper.set_aside(self.state)
         if optimizer is None:
             said.append(f"{kinds[1]} begins anew, for {kinds[0]} has kept other means of the gradients")
-        if changed := on_the_way.differing(before, now):
-            told = ", ".join(f"{name} {then} -> {value}" for name, (then, value) in changed.items())
-            said.append(f"not bit for bit as without a stop: {told}")
+        said += on_the_way.told(before, now)
         step = self.state.step
         self.state.changed_on_the_way += on_the_way.of_machine(before, now, step)
         self.state.changed_on_the_way += on_the_way.of_keys(saved, self.cfg, step)
