@@ -90,9 +90,7 @@ def test_the_command_writes_a_directory_that_transformers_loads(trained, capsys)
 def test_a_smaller_format_and_a_disk_that_fails(trained, monkeypatch):
     assert small.gptforge("export", "runs/one", "dtype=bfloat16", "out=half") == 0
     assert directory.load(Path("half")).tok_emb.weight.dtype == torch.bfloat16
-    monkeypatch.setattr(
-        "gptforge.interop.directory.save_file", lambda *a, **b: (_ for _ in ()).throw(OSError(28, "full"))
-    )
+    monkeypatch.setattr(directory, "write_tensors", lambda *a, **b: (_ for _ in ()).throw(OSError(28, "full")))
     assert small.gptforge("export", "runs/one", "out=other") == 5
     assert sorted(path.name for path in Path().iterdir() if "other" in path.name) == []
 

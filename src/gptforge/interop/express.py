@@ -1,5 +1,6 @@
 """Which family of transformers is a model of ours, and if none, which parts stand in the way. Knows configs alone."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from gptforge.config import ModelConfig
@@ -12,7 +13,10 @@ NO_PART = ("dropout", "attention.dropout", "init_std", "init_residual")  # of tr
 
 def family_of(cfg: ModelConfig) -> Family:
     """The family. Raises ConfigError that names what the nearest one cannot express."""
-    found = {name: differences(cfg, family) for name, family in FAMILIES.items()}
+    found = {
+        name: differences(cfg, {"model_type": family.model_type, **family.theirs(cfg)})
+        for name, family in FAMILIES.items()
+    }
     name = min(found, key=lambda name: len(found[name]))
     if not found[name]:
         return FAMILIES[name]
@@ -22,13 +26,15 @@ def family_of(cfg: ModelConfig) -> Family:
     raise ConfigError(what, where="model", fix=" ".join(fixes))
 
 
-def differences(cfg: ModelConfig, family: Family) -> dict[str, tuple[Any, Any]]:
-    """The keys in which the model would come back another one: {key: (ours, what it would be)}."""
+def differences(cfg: ModelConfig, config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The keys in which the model of a config.json is another one: {key: (ours, what it would be)}."""
     try:
-        again = model_config({"model_type": family.model_type, **family.theirs(cfg)})
+        again = model_config(config)
     except ConfigError as e:
         return {e.what: (None, None)}
     mine, other = _resolved(cfg), _resolved(again)
+    if cfg.rotary_dim == again.rotary_dim:  # of a fraction, only what is rotated matters
+        other["rope.fraction"] = mine.get("rope.fraction")
     return {key: (value, other.get(key)) for key, value in mine.items() if other.get(key) != value}
 
 

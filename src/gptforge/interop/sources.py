@@ -1,5 +1,6 @@
 """Where a model of another program comes from: a name, a directory or a file; and what comes with it."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from gptforge.errors import CheckpointError, DataError, UsageError
 from gptforge.interop import directory, gguf, nanogpt
 from gptforge.model import Transformer
 from gptforge.tokenizers import Tokenizer
-from gptforge.tokenizers.bpe import gpt2
+from gptforge.tokenizers.bpe import BPETokenizer, gpt2
 from gptforge.tokenizers.hf import of_stored, read_hf
+from gptforge.tokenizers.vocabulary import MAX_UNUSED
 
 NAMES: Mapping[str, Callable[[], Path]] = {"smollm2": assets.smollm2}
 PICKLES = (".pt", ".pth", ".pkl")
@@ -41,7 +43,7 @@ def load(source: str, tokenizer: str | None = None, trust: bool = False) -> Sour
     path = NAMES[source]() if source in NAMES else Path(source).expanduser()
     if path.suffix == ".gguf":
         found = gguf.read(path)
-        model, stored, template = directory.assembled(found.config, found), found.tokenizer, found.chat_template
+        model, stored, template = found.model(), found.tokenizer, found.chat_template
     elif path.suffix in PICKLES:
         checkpoint = nanogpt.read(path, trust)
         model, stored, template = directory.assembled(checkpoint.config, checkpoint), None, None
@@ -65,7 +67,19 @@ def load(source: str, tokenizer: str | None = None, trust: bool = False) -> Sour
     if coder.vocab_size > model.vocab_size:
         what = f"the tokenizer has {coder.vocab_size:,} tokens, the model {model.vocab_size:,}"
         raise DataError(what, fix="tokenizer_path=PATH of the one that the model was trained with")
-    return Source(path, model, coder, template)
+    return Source(path, model, padded(coder, model.vocab_size), template)
+
+
+def padded(coder: Tokenizer, size: int) -> Tokenizer:
+    """The tokenizer with ids that stand for nothing, as many as the model has beyond it: mostly a model's number of
+    tokens is rounded up. Raises DataError where these are too many for that."""
+    if (lacking := size - coder.vocab_size) == 0:
+        return coder
+    if not isinstance(coder, BPETokenizer) or lacking > MAX_UNUSED:
+        what = f"the tokenizer has only {coder.vocab_size:,} tokens, the model {size:,}"
+        raise DataError(what, fix="tokenizer_path=PATH of the one that the model was trained with")
+    vocabulary = dataclasses.replace(coder.vocabulary, tokens=[*coder.vocabulary.tokens, *[None] * lacking])
+    return BPETokenizer(coder.kind, vocabulary, coder.unknown, coder.notes)
 
 
 def _tokenizer(named: str, trust: bool) -> Tokenizer:
