@@ -6,7 +6,8 @@ import sys
 from gptforge import checkpoint
 from gptforge.config import ImportConfig, TokenizerConfig, TrainConfig
 from gptforge.config.saved import as_saved
-from gptforge.interop.sources import TEMPLATE, Source, load
+from gptforge.interop.directory import TEMPLATE
+from gptforge.interop.sources import Source, load
 from gptforge.jsonfile import write_json
 from gptforge.logs.screen import Screen
 from gptforge.runs import Call, Run, run_name

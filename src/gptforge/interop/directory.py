@@ -20,6 +20,7 @@ from gptforge.model import Transformer
 from gptforge.tensors import announced, write_tensors
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+TEMPLATE = "chat_template.jinja"  # of conversations
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 

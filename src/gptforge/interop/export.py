@@ -16,11 +16,11 @@ from gptforge.config.units import shown_count
 from gptforge.durable import write, write_text
 from gptforge.errors import CheckpointError
 from gptforge.interop import directory, tokenizer_json
+from gptforge.interop.directory import TEMPLATE
 from gptforge.interop.express import family_of
 from gptforge.interop.families import Family
 from gptforge.interop.place import placed, refuse_existing
 from gptforge.interop.precision import DTYPES, check_range
-from gptforge.interop.sources import TEMPLATE
 from gptforge.jsonfile import write_json
 from gptforge.model import Transformer
 
@@ -34,7 +34,7 @@ def to_directory(loaded: Loaded, dtype: str, summary: Mapping[str, Any], out: Pa
     for one that cannot be written, CheckpointError if what was written is another model.
     """
     refuse_existing(out, folder=True)
-    family = family_of(loaded.config.model)
+    family = family_of(loaded.config.model, "format=safetensors or format=onnx, which can express every part")
     check_range(loaded.model, dtype)
     model = loaded.model.to(DTYPES[dtype])
     with placed(out, folder=True) as path:

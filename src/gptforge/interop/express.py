@@ -11,8 +11,8 @@ from gptforge.interop.families import FAMILIES, Family, model_config
 NO_PART = ("dropout", "attention.dropout", "init_std", "init_residual")  # of training, or of its begin
 
 
-def family_of(cfg: ModelConfig) -> Family:
-    """The family. Raises ConfigError that names what the nearest one cannot express."""
+def family_of(cfg: ModelConfig, otherwise: str = "") -> Family:
+    """The family. Raises ConfigError that names what the nearest one cannot express; `otherwise` is a way out of it."""
     found = {
         name: differences(cfg, {"model_type": family.model_type, **family.theirs(cfg)})
         for name, family in FAMILIES.items()
@@ -23,7 +23,7 @@ def family_of(cfg: ModelConfig) -> Family:
     told = ", ".join(f"model.{key}={shown(value)}" for key, (value, _) in found[name].items())
     fixes = [f"model.{key}={shown(other)}" for key, (_, other) in found[name].items() if other is not None]
     what = f"no model of transformers has these parts together; the nearest, {name}, lacks {told}"
-    raise ConfigError(what, where="model", fix=" ".join(fixes))
+    raise ConfigError(what, where="model", fix=[" ".join(fixes), otherwise])
 
 
 def differences(cfg: ModelConfig, config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

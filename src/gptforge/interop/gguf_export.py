@@ -16,11 +16,11 @@ from torch import Tensor
 from gptforge.checkpoint import Loaded
 from gptforge.errors import CheckpointError, DataError, missing_extra
 from gptforge.interop import gguf
+from gptforge.interop.directory import TEMPLATE
 from gptforge.interop.express import family_of
 from gptforge.interop.gguf_names import HEAD, Architecture, architecture_of
 from gptforge.interop.place import placed, refuse_existing
 from gptforge.interop.precision import check_range
-from gptforge.interop.sources import TEMPLATE
 from gptforge.model import Transformer
 from gptforge.tokenizers import Tokenizer
 from gptforge.tokenizers.bpe import BPETokenizer
@@ -38,7 +38,8 @@ def to_file(loaded: Loaded, dtype: str, out: Path) -> None:
         raise missing_extra("gguf", "format=gguf") from None
     refuse_existing(out, folder=False)
     cfg = loaded.config.model
-    architecture, words = architecture_of(cfg, family_of(cfg).model_type), _words(loaded.tokenizer)
+    family = family_of(cfg, "format=safetensors or format=onnx, which can express every part")
+    architecture, words = architecture_of(cfg, family.model_type), _words(loaded.tokenizer)
     check_range(loaded.model, dtype)
     with placed(out, folder=False) as path:
         writer = package.GGUFWriter(path, architecture.name)
