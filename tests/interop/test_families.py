@@ -146,9 +146,10 @@ def test_pickles_code_and_torn_files_are_refused(tmp_path):
     (tmp_path / "pytorch_model.bin").unlink()
     with pytest.raises(CheckpointError, match=r"there is no model\.safetensors"):
         load(tmp_path)
-    (tmp_path / "config.json").write_text('{"auto_map": {"AutoModel": "modeling.Mine"}}')
-    with pytest.raises(CheckpointError, match="is code, which gptforge does not run"):
-        load(tmp_path)
+    for more in ("", '"model_type": "llama", '):
+        (tmp_path / "config.json").write_text(f'{{{more}"auto_map": {{"AutoModel": "modeling.Mine"}}}}')
+        with pytest.raises(CheckpointError, match=r"is code \(auto_map\), which gptforge does not run"):
+            load(tmp_path)
     (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../a.safetensors"}}')
     with pytest.raises(CheckpointError, match="names no files"):
         shards(tmp_path)

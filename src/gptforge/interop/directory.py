@@ -62,8 +62,9 @@ def load(path: Path) -> Transformer:
     """The model of a directory, in the number format of its files. Raises ConfigError for what gptforge cannot be,
     CheckpointError for what is missing or does not fit."""
     config = read_json(path / CONFIG, "the config")
-    if "auto_map" in config and config.get("model_type") is None:
-        raise CheckpointError("this model is code, which gptforge does not run", where=str(path / CONFIG))
+    if config.get("auto_map"):  # whatever model_type says: the code may compute something else
+        what = "this model is code (auto_map), which gptforge does not run"
+        raise CheckpointError(what, where=str(path / CONFIG), fix="without auto_map, if its model_type says all of it")
     return assembled(config, shards(path))
 
 

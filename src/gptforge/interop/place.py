@@ -21,6 +21,7 @@ def placed(out: Path, *, folder: bool) -> Iterator[Path]:
     """
     refuse_existing(out, folder)
     temporary, above = out.with_name(f".tmp-{out.name}-{unique()}"), list(_missing(out.parent))
+    written = temporary
     try:
         try:
             make_directories(out.parent)
@@ -31,12 +32,13 @@ def placed(out: Path, *, folder: bool) -> Iterator[Path]:
                 sync_directory(path)
             refuse_existing(out, folder)  # somebody else's, meanwhile
             os.rename(temporary, out)
+            written = out
             sync_directory(out.parent)
         except OSError as e:
             elsewhere = [f"out=PATH of a new {'folder' if folder else 'file'} elsewhere, on a disk with space"]
             raise from_os_error(e, f"{out} cannot be written", elsewhere) from e
     except BaseException:
-        _remove(temporary, above)
+        _remove(written, above)
         raise
 
 
@@ -54,8 +56,8 @@ def _missing(folder: Path) -> Iterator[Path]:
         yield path
 
 
-def _remove(temporary: Path, above: list[Path]) -> None:
-    shutil.rmtree(temporary, ignore_errors=True)
-    for remove in (temporary.unlink, *(path.rmdir for path in above)):
+def _remove(written: Path, above: list[Path]) -> None:
+    shutil.rmtree(written, ignore_errors=True)
+    for remove in (written.unlink, *(path.rmdir for path in above)):
         with contextlib.suppress(OSError):  # not there, or in use by somebody else by now
             remove()
