@@ -1,6 +1,8 @@
 """GGUF files: what transformers makes of them, and what happens to those that are no such thing."""
 
+import contextlib
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import numpy as np  # noqa: E402
 
 from gptforge.checkpoint import Loaded  # noqa: E402
 from gptforge.config import TrainConfig  # noqa: E402
-from gptforge.errors import CheckpointError, ConfigError  # noqa: E402
+from gptforge.errors import CheckpointError, ConfigError, UserError  # noqa: E402
 from gptforge.interop import gguf, gguf_export  # noqa: E402
 from gptforge.interop.families import FAMILIES, links_of  # noqa: E402
 from gptforge.interop.sources import load, padded  # noqa: E402
@@ -226,6 +228,29 @@ def test_files_that_are_none_are_one_message(tmp_path):
     path.write_bytes(whole.replace(b"llama", b"lamma"))
     with pytest.raises(CheckpointError, match="architecture is lamma, known are gpt2, gptneox, llama"):
         gguf.read(path)
+
+
+def test_a_length_that_the_file_has_not_is_not_believed(tmp_path):
+    """The package would go through each of so many values."""
+    write(tmp_path / "a.gguf", model_of("llama"), "llama")
+    content = (tmp_path / "a.gguf").read_bytes()
+    begin = content.index(b"tokenizer.ggml.token_type") + len(b"tokenizer.ggml.token_type") + 8
+    for place in (16, begin):  # how many values there are, and how many kinds of tokens
+        (tmp_path / "a.gguf").write_bytes(content[:place] + b"\xff" * 7 + b"\x7f" + content[place + 8 :])
+        with pytest.raises(CheckpointError, match="cannot be read: it ends within its head"):
+            gguf.read(tmp_path / "a.gguf")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_bytes_that_were_changed_are_read_or_told(tmp_path, seed):
+    write(tmp_path / "a.gguf", model_of("gpt_neox", **NEOX), "gpt_neox")
+    whole, draw = (tmp_path / "a.gguf").read_bytes(), random.Random(seed)
+    for _ in range(6):
+        content = bytearray(whole)
+        content[draw.randrange(draw.choice((60, 400, len(whole))))] ^= draw.randrange(1, 256)
+        (tmp_path / "a.gguf").write_bytes(content)
+        with contextlib.suppress(UserError):
+            load(str(tmp_path / "a.gguf"))
 
 
 def test_the_command_makes_a_run_that_can_write(tmp_path, monkeypatch, capsys):

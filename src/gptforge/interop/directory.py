@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from gptforge.errors import CheckpointError
+from gptforge.errors import CheckpointError, ConfigError
 from gptforge.interop.families import Family, links_of, model_config, of
 from gptforge.interop.tensors import Link, Links
 from gptforge.jsonfile import read_json, write_json
@@ -21,6 +21,7 @@ from gptforge.tensors import announced, write_tensors
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 TEMPLATE = "chat_template.jinja"  # of conversations
+MOST_TOKENS = 10_000_000  # the largest vocabularies in use have a quarter of a million
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
@@ -73,8 +74,11 @@ def assembled(config: Mapping[str, Any], found: Found, links: Links | None = Non
 
     Raises ConfigError, CheckpointError.
     """
+    size = config.get("vocab_size")
+    if type(size) is not int or not 0 < size <= MOST_TOKENS:
+        raise ConfigError(f"vocab_size={size} is no number of tokens", where=CONFIG)
     with torch.device("meta"):
-        model = Transformer(model_config(config), int(config["vocab_size"]))
+        model = Transformer(model_config(config), size)
     linked = links_of(of(config), model.cfg) if links is None else links(model.cfg)
     model.load_state_dict(dict(_joined(model, linked, found)), assign=True)
     return model.eval()

@@ -51,6 +51,8 @@ def model_config(config: Config) -> ModelConfig:
         cfg = build(ModelConfig, family.ours(config))
     except KeyError as e:
         raise ConfigError(f"there is no {e.args[0]}", where="config.json") from None
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as e:
+        raise ConfigError(f"a value in it is of another kind than it should be: {e}", where="config.json") from None
     plain = ModelConfig(n_embd=cfg.n_embd, mlp=MLPConfig(kind=cfg.mlp.kind))
     cfg.attention.head_dim = None if cfg.head_dim == cfg.n_embd / cfg.n_head else cfg.head_dim
     cfg.attention.n_kv_head = None if cfg.n_kv_head == cfg.n_head else cfg.n_kv_head

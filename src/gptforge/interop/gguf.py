@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gptforge.config import ModelConfig
 from gptforge.errors import CheckpointError, UserError, missing_extra
-from gptforge.interop import directory
+from gptforge.interop import directory, gguf_header
 from gptforge.interop.gguf_names import ARCHITECTURES, HEAD, Architecture
 from gptforge.interop.tensors import Link
 from gptforge.model import Transformer
@@ -40,7 +40,7 @@ WORDS = {  # tokenizer.ggml.pre: how a text is cut before pairs are merged, as t
     "qwen2": _pattern(r"\p{N}"), "llama-bpe": _pattern(r"\p{N}{1,3}"),
 }  # fmt: skip
 IGNORE_MERGES = ("llama-bpe",)  # a word that is a token is taken whole
-BROKEN = (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError, OSError, MemoryError)
+BROKEN = (ValueError, IndexError, KeyError, TypeError, ArithmeticError, AttributeError, OSError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,7 @@ def read(path: Path) -> GGUF:
     except ImportError:
         raise missing_extra("gguf", "GGUF", UserError) from None
     try:
+        gguf_header.check(path)
         reader = GGUFReader(str(path))
         values = {name: field.contents() for name, field in reader.fields.items()}
         tensors = {tensor.name: tensor for tensor in reader.tensors}

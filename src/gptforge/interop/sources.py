@@ -51,7 +51,8 @@ def load(source: str, tokenizer: str | None = None, trust: bool = False) -> Sour
             "tokenizer_path=PATH/meta.pkl (nanoGPT's characters)",
         ]
         raise DataError("the model comes without a tokenizer that gptforge knows", fix=fixes)
-    coder = found if tokenizer is None and found else _tokenizer(tokenizer or str(path), trust)
+    # A folder may have any name, also that of a tokenizer
+    coder = _tokenizer(tokenizer, trust) if tokenizer is not None else found or read_hf(path)
     if coder.vocab_size > model.vocab_size:
         what = f"the tokenizer has {coder.vocab_size:,} tokens, the model {model.vocab_size:,}"
         raise DataError(what, fix="tokenizer_path=PATH of the one that the model was trained with")
