@@ -55,6 +55,7 @@ ORDER = list(LAYERS)
 SIDEWAYS = {"top", "services", "ground"}  # layers whose parts may use each other; cycles are refused all the same
 ALLOWED_SIDEWAYS = {
     ("train", "evals"), ("train", "sampling"), ("train", "report"), ("evals", "sampling"), ("data", "tokenizers"),
+    ("train", "interop"),  # a run says at its start what its model cannot be handed on as
 }  # fmt: skip
 HYDRA = {"gptforge.cli", "gptforge.compose", "gptforge.launchers"}
 TORCH_FREE = {

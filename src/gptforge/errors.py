@@ -124,8 +124,8 @@ def missing_extra(extra: str, doing: str, kind: type[UserError] = UserError) -> 
     return kind(f"{doing} needs packages that are not installed", fix=f"pip install 'gptforge[{extra}]'")
 
 
-def from_os_error(error: OSError, doing: str) -> UserError:
-    """The UserError that says what an OSError means to the person at the keyboard."""
+def from_os_error(error: OSError, doing: str, fix: str | Sequence[str] = "") -> UserError:
+    """The UserError that says what an OSError means to the person at the keyboard; `fix` where no run is written."""
     reason = error.strerror or str(error)
     where = str(error.filename) if error.filename else ""
     fixes = {
@@ -135,4 +135,4 @@ def from_os_error(error: OSError, doing: str) -> UserError:
         "EROFS": "choose a folder you may write to: hydra.run.dir=PATH (runs), GPTFORGE_CACHE=PATH (cache)",
     }
     name = errno.errorcode.get(error.errno or 0, "")
-    return ResourceError(f"{doing}: {reason}", where=where, fix=fixes.get(name, ""))
+    return ResourceError(f"{doing}: {reason}", where=where, fix=fix or fixes.get(name, ""))

@@ -4,17 +4,20 @@ Knows the safetensors format, in which there is no code; not what the tensors ar
 """
 
 import json
+import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from gptforge.errors import CheckpointError
 
+DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 MAX_HEADER_BYTES = 8_000_000  # of names, shapes and places: 50,000 tensors; a model of 96 layers has 1,000, and moments
 
 
@@ -56,3 +59,26 @@ def _header(begin: bytes, rest: bytes) -> dict[str, Any]:
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
     """Named tensors as a safetensors file."""
     return safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """A new safetensors file, the library's to the byte, of weights of any size: one tensor at a time is copied.
+
+    The library's own writer gives a full disk an error of its own, and renames its file by itself. Raises OSError.
+    """
+    kinds = list(DTYPES)
+    order = sorted(tensors, key=lambda name: (kinds.index(tensors[name].dtype), name))  # the largest elements first
+    head: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
+    for name in order:
+        begin, end = end, end + tensors[name].nbytes
+        kind, shape = DTYPES[tensors[name].dtype], list(tensors[name].shape)
+        head[name] = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
+    content = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
+    content += b" " * (-len(content) % 8)  # so that the data begin at a multiple of eight
+    with open(path, "xb") as file:
+        file.write(struct.pack("<Q", len(content)) + content)
+        for name in order:
+            file.write(tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        file.flush()
+        os.fsync(file.fileno())

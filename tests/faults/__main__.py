@@ -22,6 +22,7 @@ from faults import (
     configs,
     damage,
     disk,
+    exports,
     fuzz,
     inputs,
     kills,
@@ -41,7 +42,7 @@ from faults.suite import FIRST_SEED, Fault, Verdict, run, say
 def all_faults() -> list[Fault]:
     """Every fault there is, in the order in which they are run."""
     modules = (
-        kills, worlds, stops, changes, damage, disk, lives, together,
+        kills, worlds, stops, changes, damage, disk, exports, lives, together,
         inputs, numbers, configs, source, security, fuzz, leaks, offline,
     )  # fmt: skip
     return [fault for module in modules for fault in module.FAULTS]

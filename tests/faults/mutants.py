@@ -54,6 +54,14 @@ MUTANTS = [
         (("C2", 60), ("C4", 60)),
     ),
     Mutant(
+        "export-litter",
+        "what was written of an export before an error stays",
+        "interop/place.py",
+        "        _remove(written, above)\n        raise\n",
+        "        raise\n",
+        (("C6", 30),),
+    ),
+    Mutant(
         "no-manifest",
         "what a checkpoint holds is not compared with its manifest",
         "checkpoint.py",

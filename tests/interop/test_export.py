@@ -102,9 +102,7 @@ def test_the_command_writes_a_directory_that_transformers_loads(trained, capsys)
 def test_a_smaller_format_and_a_disk_that_fails(trained, monkeypatch):
     assert small.gptforge("export", "runs/one", "dtype=bfloat16", "out=half") == 0
     assert directory.load(Path("half")).tok_emb.weight.dtype == torch.bfloat16
-    monkeypatch.setattr(
-        "gptforge.interop.directory.save_file", lambda *a, **b: (_ for _ in ()).throw(OSError(28, "full"))
-    )
+    monkeypatch.setattr(directory, "write_tensors", lambda *a, **b: (_ for _ in ()).throw(OSError(28, "full")))
     assert small.gptforge("export", "runs/one", "out=other") == 5
     assert sorted(path.name for path in Path().iterdir() if "other" in path.name) == []
 
@@ -131,3 +129,24 @@ def test_tokenizers_give_the_same_ids(tokenizer):
     assert other.encode(TEXT).ids == tokenizer.encode(TEXT).tolist()
     assert other.decode(other.encode(TEXT).ids) == TEXT
     assert other.get_vocab_size() == tokenizer.vocab_size
+
+
+def test_training_says_at_its_start_what_cannot_be_handed_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    small.write_text()
+    told = {}
+    for name, changes in (
+        ("not", {"mlp__kind": "relu2", "norm__kind": "rmsnorm"}),
+        ("gpt2", {"bias": True, "position": "learned"}),
+    ):
+        config = small.config(**{f"model__{key}": value for key, value in changes.items()}, ui="plain")
+        assert small.gptforge(*small.typed(config, f"{name}"), "dry_run=true") == 0
+        told[name] = " ".join(capsys.readouterr().err.split())
+    row = "export not as hf or gguf (no family of transformers has model.mlp.kind=relu2; llama has"
+    assert f"{row} model.mlp.kind=swiglu)" in told["not"] and "export" not in told["gpt2"]
+
+
+def test_shapes_that_a_family_cannot_have_at_all_are_no_parts_of_it():
+    """Heads whose number does not divide the width, as GPT-2 cannot have, and one more part that nobody has."""
+    with pytest.raises(ConfigError, match=r"the nearest, llama, lacks model.logit_softcap=5\n"):
+        family_of(cfg(**LLAMA, n_embd=30, n_head=4, attention={"head_dim": 8}, logit_softcap=5.0))

@@ -1,5 +1,8 @@
 """Each family against transformers' own model of it: the same logits both ways, and back to the same bits."""
 
+import contextlib
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -7,8 +10,9 @@ transformers = pytest.importorskip("transformers")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from gptforge.errors import CheckpointError, ConfigError  # noqa: E402
-from gptforge.interop.directory import WEIGHTS, load, save, shards  # noqa: E402
+from gptforge.errors import CheckpointError, ConfigError, DataError  # noqa: E402
+from gptforge.interop import sources  # noqa: E402
+from gptforge.interop.directory import WEIGHTS, Shards, assembled, load, save, shards  # noqa: E402
 from gptforge.interop.families import FAMILIES, model_config, of  # noqa: E402
 
 VOCAB = 61
@@ -204,9 +208,10 @@ def test_pickles_code_and_torn_files_are_refused(tmp_path):
     (tmp_path / "pytorch_model.bin").unlink()
     with pytest.raises(CheckpointError, match=r"there is no model\.safetensors"):
         load(tmp_path)
-    (tmp_path / "config.json").write_text('{"auto_map": {"AutoModel": "modeling.Mine"}}')
-    with pytest.raises(CheckpointError, match="is code, which gptforge does not run"):
-        load(tmp_path)
+    for more in ("", '"model_type": "llama", '):
+        (tmp_path / "config.json").write_text(f'{{{more}"auto_map": {{"AutoModel": "modeling.Mine"}}}}')
+        with pytest.raises(CheckpointError, match=r"is code \(auto_map\), which gptforge does not run"):
+            load(tmp_path)
     (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../a.safetensors"}}')
     with pytest.raises(CheckpointError, match="names no files"):
         shards(tmp_path)
@@ -237,3 +242,25 @@ def test_a_family_that_is_not_known_is_named_with_those_that_are():
 def test_what_the_parts_cannot_express_is_refused(model_type, changes, what):
     with pytest.raises(ConfigError, match=what):
         model_config({"model_type": model_type, **(NEOX if model_type == "gpt_neox" else LLAMA), **changes})
+
+
+@pytest.mark.parametrize("model_type", ["llama", "gpt_neox"])
+def test_values_of_any_kind_are_one_message(model_type):
+    keys = ("vocab_size", "hidden_size", "num_attention_heads", "hidden_act", "rope_parameters", "rope_scaling")
+    values = (None, -1, 0, "x", [], {"a": 1}, [1], 1e300, 10**300, {"rope_type": "linear", "factor": "x"})
+    base = {"model_type": model_type, **(NEOX if model_type == "gpt_neox" else LLAMA)}
+    for key in keys:
+        for value in values:
+            with contextlib.suppress(ConfigError, CheckpointError):
+                assembled({**base, key: value}, Shards(Path("none"), {}))
+
+
+def test_a_folder_called_gpt2_has_its_own_tokenizer(tmp_path, monkeypatch):
+    """Though tokenizer_path=gpt2 is a name, not a folder."""
+    monkeypatch.chdir(tmp_path)
+    theirs(MODELS["gpt2"], 1).save_pretrained("gpt2")
+    with pytest.raises(DataError, match="tokenizer"):
+        sources.load("gpt2")
+    Path("gpt2/tokenizer.json").write_text("{}")
+    with pytest.raises(DataError, match=r"gpt2.tokenizer\.json cannot be used"):
+        sources.load("gpt2")

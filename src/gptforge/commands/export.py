@@ -4,15 +4,16 @@ import contextlib
 import sys
 from pathlib import Path
 
-from gptforge.checkpoint import load_model
+from gptforge.checkpoint import Loaded, load_model
 from gptforge.config import ExportConfig
 from gptforge.errors import CheckpointError
-from gptforge.interop.export import to_directory
-from gptforge.interop.gguf_export import to_file
+from gptforge.interop import export, gguf_export, onnx_export, plain
 from gptforge.jsonfile import read_json
 from gptforge.logs.screen import Screen
 from gptforge.notices import say
 from gptforge.runs import Call, Run
+
+ENDINGS = {"hf": "", "gguf": ".gguf", "onnx": "-onnx", "safetensors": "-safetensors"}
 
 
 def run(cfg: ExportConfig, call: Call) -> int:
@@ -21,15 +22,21 @@ def run(cfg: ExportConfig, call: Call) -> int:
     for warning in loaded.warnings:
         say(f"gptforge: warning: {warning}")
     owner = Run(loaded.path.parent.parent)
-    name = owner.path.resolve().name + (".gguf" if cfg.format == "gguf" else "")
-    out = Path(cfg.out).expanduser() if cfg.out else Path("export", name)
-    if cfg.format == "gguf":
-        to_file(loaded, cfg.dtype, out)
-        Screen(sys.stdout).line(str(out))
-        return 0
-    summary = {}
-    with contextlib.suppress(CheckpointError):
-        summary = read_json(owner.summary, "the summary")
-    to_directory(loaded, cfg.dtype, summary if summary.get("steps") == loaded.step else {}, out)
+    out = Path(cfg.out).expanduser() if cfg.out else Path("export", owner.path.resolve().name + ENDINGS[cfg.format])
+    write(cfg, loaded, owner, out)
     Screen(sys.stdout).line(str(out))
     return 0
+
+
+def write(cfg: ExportConfig, loaded: Loaded, owner: Run, out: Path) -> None:
+    if cfg.format == "gguf":
+        gguf_export.to_file(loaded, cfg.dtype, out)
+    elif cfg.format == "onnx":
+        onnx_export.to_directory(loaded, out)
+    elif cfg.format == "safetensors":
+        plain.to_directory(loaded, cfg.dtype, out)
+    else:
+        summary = {}
+        with contextlib.suppress(CheckpointError):
+            summary = read_json(owner.summary, "the summary")
+        export.to_directory(loaded, cfg.dtype, summary if summary.get("steps") == loaded.step else {}, out)

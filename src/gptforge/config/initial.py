@@ -17,7 +17,7 @@ from gptforge.runs import Run, candidates
 # Keys of the model that may be others than those that its weights were learnt with
 FREE = (
     "block_size", "dropout", "attention.dropout", "attention.window", "attention.dense_every", "rope.theta",
-    "rope.scaling", "rope.factor", "rope.low", "rope.high", "rope.original",
+    "rope.scaling", "rope.factor", "rope.low", "rope.high", "rope.original", "moe.bias_rate",
 )  # fmt: skip
 
 

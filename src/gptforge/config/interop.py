@@ -34,11 +34,14 @@ class ExportConfig:
 
     ckpt: str = key("latest", "latest, best, RUN or CHECKPOINT", resume=FREE, free_text=True)
     format: str = key(
-        "hf", "hf: a directory for transformers; gguf: a file for llama.cpp", resume=FREE, choices=("hf", "gguf")
+        "hf",
+        "hf (transformers), gguf (llama.cpp), onnx (onnxruntime) or safetensors (our own names)",
+        resume=FREE,
+        choices=("hf", "gguf", "onnx", "safetensors"),
     )
     dtype: str = key(
         "float32",
-        "number format of the weights; q8_0 (eight bits, gguf alone)",
+        "number format of the weights (onnx: float32 alone); q8_0: eight bits, gguf alone",
         resume=FREE,
         choices=("float32", "bfloat16", "float16", "q8_0"),
     )
@@ -47,3 +50,5 @@ class ExportConfig:
     def problems(self) -> Iterator[Problem]:
         if self.dtype == "q8_0" and self.format != "gguf":
             yield Problem("dtype", f"format={self.format} has no q8_0", "format=gguf, or dtype=bfloat16")
+        elif self.dtype != "float32" and self.format == "onnx":
+            yield Problem("dtype", f"format=onnx is written in float32, not in {self.dtype}", "dtype=float32")

@@ -3,7 +3,6 @@
 Knows files and what may be wrong with them; which tensor is which, families.py knows. Never runs code from there.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +10,18 @@ from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from gptforge.errors import CheckpointError
+from gptforge.errors import CheckpointError, ConfigError
 from gptforge.interop.families import Family, links_of, model_config, of
+from gptforge.interop.tensors import Link, Links
 from gptforge.jsonfile import read_json, write_json
 from gptforge.model import Transformer
-from gptforge.tensors import announced
+from gptforge.tensors import announced, write_tensors
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+TEMPLATE = "chat_template.jinja"  # of conversations
+MOST_TOKENS = 10_000_000  # the largest vocabularies in use have a quarter of a million
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
@@ -62,16 +63,24 @@ def load(path: Path) -> Transformer:
     """The model of a directory, in the number format of its files. Raises ConfigError for what gptforge cannot be,
     CheckpointError for what is missing or does not fit."""
     config = read_json(path / CONFIG, "the config")
-    if "auto_map" in config and config.get("model_type") is None:
-        raise CheckpointError("this model is code, which gptforge does not run", where=str(path / CONFIG))
+    if config.get("auto_map"):  # whatever model_type says: the code may compute something else
+        what = "this model is code (auto_map), which gptforge does not run"
+        raise CheckpointError(what, where=str(path / CONFIG), fix="without auto_map, if its model_type says all of it")
     return assembled(config, shards(path))
 
 
-def assembled(config: Mapping[str, Any], found: Found) -> Transformer:
-    """A model out of a config.json and tensors by their names there. Raises ConfigError, CheckpointError."""
+def assembled(config: Mapping[str, Any], found: Found, links: Links | None = None) -> Transformer:
+    """A model out of a config.json and tensors, by their names in transformers unless `links` has others.
+
+    Raises ConfigError, CheckpointError.
+    """
+    size = config.get("vocab_size")
+    if type(size) is not int or not 0 < size <= MOST_TOKENS:
+        raise ConfigError(f"vocab_size={size} is no number of tokens", where=CONFIG)
     with torch.device("meta"):
-        model = Transformer(model_config(config), int(config["vocab_size"]))
-    model.load_state_dict(dict(_joined(model, config, found)), assign=True)
+        model = Transformer(model_config(config), size)
+    linked = links_of(of(config), model.cfg) if links is None else links(model.cfg)
+    model.load_state_dict(dict(_joined(model, linked, found)), assign=True)
     return model.eval()
 
 
@@ -97,8 +106,7 @@ def save(model: Transformer, family: Family, path: Path) -> None:
     theirs = {n: part for link in links for n, part in zip(link.names, link.parted(own[link.ours]), strict=True)}
     dtype = str(own["tok_emb.weight"].dtype).removeprefix("torch.")  # routers' biases are float32 all the same
     told = {"architectures": [family.architecture], "model_type": family.model_type, "torch_dtype": dtype}
-    save_file(theirs, path / WEIGHTS, metadata={"format": "pt"})
-    os.chmod(path / WEIGHTS, 0o644)  # the library makes it readable for its owner alone
+    write_tensors(path / WEIGHTS, theirs, {"format": "pt"})
     write_json(path / CONFIG, told | {"vocab_size": model.vocab_size} | family.theirs(cfg))
 
 
@@ -107,10 +115,10 @@ def _plain(name: Any) -> bool:
     return isinstance(name, str) and name == Path(name).name and name not in ("", ".", "..")
 
 
-def _joined(model: Transformer, config: Mapping[str, Any], found: Found) -> Iterator[tuple[str, Tensor]]:
+def _joined(model: Transformer, links: Iterator[Link], found: Found) -> Iterator[tuple[str, Tensor]]:
     """Our tensors by name. Those of a bare model may lack the prefix that the whole one has, as GPT-2's do."""
     wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    for link in links_of(of(config), model.cfg):
+    for link in links:
         names = [name if name in found.files else name.partition(".")[2] for name in link.names]
         if lost := [name for name, own in zip(link.names, names, strict=True) if own not in found.files]:
             raise CheckpointError(f"there is no tensor {lost[0]}", where=str(found.path))

@@ -4,8 +4,6 @@ Knows which files there are and what is in them; names and shapes of tensors are
 """
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,16 +13,17 @@ import torch
 from gptforge import __version__
 from gptforge.checkpoint import Loaded
 from gptforge.config.units import shown_count
-from gptforge.durable import sync_directory, unique, write_text
-from gptforge.errors import CheckpointError, UsageError, from_os_error
+from gptforge.durable import write, write_text
+from gptforge.errors import CheckpointError
 from gptforge.interop import directory, tokenizer_json
+from gptforge.interop.directory import TEMPLATE
 from gptforge.interop.express import family_of
 from gptforge.interop.families import Family
-from gptforge.interop.sources import TEMPLATE
+from gptforge.interop.place import placed, refuse_existing
+from gptforge.interop.precision import DTYPES, check_range
 from gptforge.jsonfile import write_json
 from gptforge.model import Transformer
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PROBES, PROBE_LENGTH = 2, 32  # texts of random tokens on which the two models must agree
 
 
@@ -34,22 +33,14 @@ def to_directory(loaded: Loaded, dtype: str, summary: Mapping[str, Any], out: Pa
     Raises ConfigError for a model that no family can express, UsageError for a directory that is there, ResourceError
     for one that cannot be written, CheckpointError if what was written is another model.
     """
-    family = family_of(loaded.config.model)
-    if out.exists():
-        raise UsageError(f"{out} is there already", fix="out=PATH of a new directory")
+    refuse_existing(out, folder=True)
+    family = family_of(loaded.config.model, "format=safetensors or format=onnx, which can express every part")
+    check_range(loaded.model, dtype)
     model = loaded.model.to(DTYPES[dtype])
-    temporary = out.with_name(f".tmp-{out.name}-{unique()}")
-    try:
-        temporary.mkdir(parents=True)
-        directory.save(model, family, temporary)
-        _write_rest(loaded, family, summary, temporary)
-        _check(model, temporary)
-        os.rename(temporary, out)
-        sync_directory(out.parent)
-    except OSError as e:
-        raise from_os_error(e, f"{out} cannot be written") from e
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with placed(out, folder=True) as path:
+        directory.save(model, family, path)
+        _write_rest(loaded, family, summary, path)
+        _check(model, path)
 
 
 def _write_rest(loaded: Loaded, family: Family, summary: Mapping[str, Any], path: Path) -> None:
@@ -61,7 +52,7 @@ def _write_rest(loaded: Loaded, family: Family, summary: Mapping[str, Any], path
     told["model_max_length"] = loaded.config.model.block_size
     template = loaded.path / TEMPLATE
     if template.exists():
-        shutil.copyfile(template, path / TEMPLATE)
+        write(path / TEMPLATE, template.read_bytes())
     write_json(path / "tokenizer_config.json", told)
     write_json(path / "generation_config.json", {} if tokenizer.eos is None else {"eos_token_id": tokenizer.eos})
     write_text(path / "README.md", card(loaded, family, summary))

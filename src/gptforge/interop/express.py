@@ -1,5 +1,7 @@
 """Which family of transformers is a model of ours, and if none, which parts stand in the way. Knows configs alone."""
 
+import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 from gptforge.config import ModelConfig
@@ -10,25 +12,40 @@ from gptforge.interop.families import FAMILIES, Family, model_config
 NO_PART = ("dropout", "attention.dropout", "init_std", "init_residual", "moe.bias_rate")  # of training, or of its begin
 
 
-def family_of(cfg: ModelConfig) -> Family:
-    """The family. Raises ConfigError that names what the nearest one cannot express."""
-    found = {name: differences(cfg, family) for name, family in FAMILIES.items()}
-    name = min(found, key=lambda name: len(found[name]))
-    if not found[name]:
+def family_of(cfg: ModelConfig, otherwise: str = "") -> Family:
+    """The family. Raises ConfigError that names what the nearest one cannot express; `otherwise` is a way out of it."""
+    name, lacking, instead = nearest_family(cfg)
+    if not lacking:
         return FAMILIES[name]
-    told = ", ".join(f"model.{key}={shown(value)}" for key, (value, _) in found[name].items())
-    fixes = [f"model.{key}={shown(other)}" for key, (_, other) in found[name].items() if other is not None]
-    what = f"no model of transformers has these parts together; the nearest, {name}, lacks {told}"
-    raise ConfigError(what, where="model", fix=" ".join(fixes))
+    what = f"no model of transformers has these parts together; the nearest, {name}, lacks {', '.join(lacking)}"
+    raise ConfigError(what, where="model", fix=[" ".join(instead), otherwise])
 
 
-def differences(cfg: ModelConfig, family: Family) -> dict[str, tuple[Any, Any]]:
-    """The keys in which the model would come back another one: {key: (ours, what it would be)}."""
-    try:
-        again = model_config({"model_type": family.model_type, **family.theirs(cfg)})
-    except ConfigError as e:
-        return {e.what: (None, None)}
+def nearest_family(cfg: ModelConfig) -> tuple[str, list[str], list[str]]:
+    """The family that lacks least of a model's parts: its name, those parts, and what it has instead, as typed."""
+    found = {}
+    for name, family in FAMILIES.items():
+        with contextlib.suppress(ConfigError):  # of shapes that this family cannot have at all
+            found[name] = differences(cfg, {"model_type": family.model_type, **family.theirs(cfg)})
+    if not found:
+        return "gpt2", [f"model.attention.head_dim={cfg.head_dim}"], ["model.attention.head_dim=null"]
+    name = min(found, key=lambda name: len(found[name]))
+    lacking = [f"model.{key}={shown(value)}" for key, (value, _) in found[name].items()]
+    instead = [f"model.{key}={shown(other)}" for key, (_, other) in found[name].items()]
+    return name, lacking, instead
+
+
+def differences(cfg: ModelConfig, config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The keys in which the model of a config.json is another one: {key: (ours, what it would be)}.
+
+    Raises ConfigError if no model can be made of it.
+    """
+    again = model_config(config)
     mine, other = _resolved(cfg), _resolved(again)
+    if cfg.rotary_dim == again.rotary_dim:  # of a fraction, only what is rotated matters
+        other["rope.fraction"] = mine.get("rope.fraction")
+    if cfg.attention.qkv_bias is None and again.qkv_bias == again.bias:  # it goes with the other biases
+        del mine["attention.qkv_bias"]
     return {key: (value, other.get(key)) for key, value in mine.items() if other.get(key) != value}
 
 

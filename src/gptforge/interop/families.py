@@ -52,8 +52,10 @@ def model_config(config: Config) -> ModelConfig:
         cfg = build(ModelConfig, family.ours(config))
     except KeyError as e:
         raise ConfigError(f"there is no {e.args[0]}", where="config.json") from None
-    plain = ModelConfig(n_embd=cfg.n_embd, n_head=cfg.n_head, mlp=MLPConfig(kind=cfg.mlp.kind))
-    cfg.attention.head_dim = None if cfg.head_dim == plain.n_embd / plain.n_head else cfg.head_dim
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as e:
+        raise ConfigError(f"a value in it is of another kind than it should be: {e}", where="config.json") from None
+    plain = ModelConfig(n_embd=cfg.n_embd, mlp=MLPConfig(kind=cfg.mlp.kind))
+    cfg.attention.head_dim = None if cfg.head_dim == cfg.n_embd / cfg.n_head else cfg.head_dim
     cfg.attention.n_kv_head = None if cfg.n_kv_head == cfg.n_head else cfg.n_kv_head
     cfg.mlp.width = None if cfg.mlp.width == plain.mlp_width else cfg.mlp.width
     cfg.moe.width = None if cfg.moe.width == cfg.mlp_width else cfg.moe.width
@@ -98,7 +100,15 @@ def _rope(config: Config, pct: str = "") -> dict[str, Any]:
     return tree
 
 
-def _rope_theirs(cfg: ModelConfig) -> dict[str, Any]:
+def _rope_theirs(cfg: ModelConfig, **more: float) -> dict[str, Any]:
+    """The keys of transformers 5, and those that 4 looks at instead, which takes a scaling from nowhere else."""
+    told = {"rope_theta": cfg.rope.theta, "rope_parameters": _rope_parameters(cfg) | more}
+    if cfg.rope.scaling != "none":
+        told["rope_scaling"] = told["rope_parameters"]
+    return told
+
+
+def _rope_parameters(cfg: ModelConfig) -> dict[str, Any]:
     rope = cfg.rope
     told: dict[str, Any] = {"rope_theta": rope.theta, "rope_type": "default"}
     if rope.scaling != "none":
@@ -177,8 +187,7 @@ def _neox_theirs(cfg: ModelConfig) -> dict[str, Any]:
         "use_parallel_residual": cfg.parallel_residual, "intermediate_size": cfg.mlp_width,
         "hidden_act": _gelu_theirs(cfg), "layer_norm_eps": cfg.norm.eps,
         "rotary_pct": cfg.rope.fraction, "rotary_emb_base": cfg.rope.theta, "attention_bias": True,
-        "rope_parameters": _rope_theirs(cfg) | {"partial_rotary_factor": cfg.rope.fraction},
-    }  # fmt: skip
+    } | _rope_theirs(cfg, partial_rotary_factor=cfg.rope.fraction)  # fmt: skip
 
 
 def _neox_links(cfg: ModelConfig) -> Iterator[Link]:
@@ -233,8 +242,7 @@ def _llama_theirs(cfg: ModelConfig) -> dict[str, Any]:
         "max_position_embeddings": cfg.block_size, "tie_word_embeddings": cfg.tie_embeddings,
         "num_key_value_heads": cfg.n_kv_head, "head_dim": cfg.head_dim, "intermediate_size": cfg.mlp_width,
         "hidden_act": "silu", "rms_norm_eps": cfg.norm.eps, "attention_bias": cfg.bias, "mlp_bias": cfg.bias,
-        "rope_theta": cfg.rope.theta, "rope_parameters": _rope_theirs(cfg),
-    }  # fmt: skip
+    } | _rope_theirs(cfg)  # fmt: skip
 
 
 def _mistral_theirs(cfg: ModelConfig) -> dict[str, Any]:

@@ -1,11 +1,10 @@
-"""GGUF files of llama.cpp, told as transformers would: a config.json, tensors by their names, a tokenizer.json.
+"""GGUF files of llama.cpp: a config.json as transformers would have it, tensors by llama.cpp's names, a tokenizer.json.
 
-Knows llama.cpp's names, its order of rotated rows and its kinds of tokens; the package gguf (extra `gguf`) reads the
-bytes and unpacks what is quantised. Weights come out as float32.
+Knows the file and llama.cpp's kinds of tokens; its architectures, gguf_names.py knows. The package gguf (extra `gguf`)
+reads the bytes and unpacks what is quantised. Weights come out as float32.
 """
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,32 +12,43 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gptforge.config import ModelConfig
 from gptforge.errors import CheckpointError, UserError, missing_extra
+from gptforge.interop import directory, gguf_header
+from gptforge.interop.gguf_names import ARCHITECTURES, HEAD, Architecture
+from gptforge.interop.tensors import Link
+from gptforge.model import Transformer
 
-FAMILIES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}  # general.architecture: model_type
-TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
-IN_BLOCK = {
-    "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "attn_q_norm": "self_attn.q_norm",
-    "attn_k_norm": "self_attn.k_norm", "ffn_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
-}  # fmt: skip
-_NAME = re.compile(r"(?:blk\.(\d+)\.)?(\w+)\.(weight|bias)")
-SPECIAL, USER = 3, 4  # of llama.cpp's kinds of tokens: control, defined by a user
+NORMAL, SPECIAL, USER, UNUSED = 1, 3, 4, 5  # of llama.cpp's kinds of tokens: control, defined by a user, none at all
 _DIGITS = {"type": "Digits", "individual_digits": True}
 _BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+
+
+def _pattern(digits: str) -> dict[str, Any]:
+    """The words of Llama 3 and Qwen2, which differ in how many digits go together."""
+    pattern = (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|" + digits + r"| ?[^\s\p{L}\p{N}]+[\r\n]*"
+        r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+    return {"type": "Sequence", "pretokenizers": [split, {**_BYTES, "use_regex": False}]}
+
+
 WORDS = {  # tokenizer.ggml.pre: how a text is cut before pairs are merged, as the tokenizers of these models do
-    "gpt-2": _BYTES, "default": _BYTES,
+    "gpt-2": _BYTES, "default": _BYTES, "olmo": _BYTES,
     "smollm": {"type": "Sequence", "pretokenizers": [_DIGITS, _BYTES]},
+    "qwen2": _pattern(r"\p{N}"), "llama-bpe": _pattern(r"\p{N}{1,3}"),
 }  # fmt: skip
-BROKEN = (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError, OSError, MemoryError)
+IGNORE_MERGES = ("llama-bpe",)  # a word that is a token is taken whole
+BROKEN = (ValueError, IndexError, KeyError, TypeError, ArithmeticError, AttributeError, OSError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True)
 class GGUF:
-    """A file that has been opened. `files` has each tensor's name as transformers has it, and its own."""
+    """A file that has been opened. `files` has the names of its tensors."""
 
     path: Path
+    architecture: Architecture
     config: Mapping[str, Any]
     tokenizer: Mapping[str, Any] | None
     chat_template: str | None
@@ -49,35 +59,28 @@ class GGUF:
         """Raises CheckpointError for a tensor that cannot be unpacked."""
         import gguf
 
-        held, own = self._tensor(self.files[name]), self.files[name]
+        held = self._tensor(name)
         try:
             tensor = torch.from_numpy(gguf.dequantize(held.data, held.tensor_type).copy()).float()
         except (NotImplementedError, *BROKEN) as e:
-            raise CheckpointError(f"{own} cannot be unpacked: {e}", where=str(self.path)) from None
+            raise CheckpointError(f"{name} cannot be unpacked: {e}", where=str(self.path)) from None
         if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{own} has values that are no numbers", where=str(self.path))
-        if self.config["model_type"] == "llama" and (kind := own.split(".")[-2]) in ("attn_q", "attn_k"):
-            heads = self.config["num_attention_heads" if kind == "attn_q" else "num_key_value_heads"]
-            return _halves(tensor, heads)
+            raise CheckpointError(f"{name} has values that are no numbers", where=str(self.path))
         return tensor
 
+    def model(self) -> Transformer:
+        """The model in it. Raises ConfigError for what gptforge cannot be, CheckpointError for what is missing, does
+        not fit, or has no place in a model of its architecture."""
 
-def _halves(x: Tensor, heads: int) -> Tensor:
-    """Rows of rotated pairs from beside each other, as llama.cpp has Llama's, to one in each half of a head."""
-    return x.view(heads, -1, 2, *x.shape[1:]).transpose(1, 2).reshape(x.shape).contiguous()
+        def links(cfg: ModelConfig) -> Iterator[Link]:
+            made = list(self.architecture.all_links(cfg))
+            left = self.files.keys() - {name for link in made for name in link.names}
+            if left:
+                what = f"its tensor {min(left)} has no place in a {self.architecture.name} as gptforge knows it"
+                raise CheckpointError(what, where=str(self.path))
+            return iter(made)
 
-
-def pairs(x: Tensor, heads: int) -> Tensor:
-    """The other way round."""
-    return x.view(heads, 2, -1, *x.shape[1:]).transpose(1, 2).reshape(x.shape).contiguous()
-
-
-def own_name(theirs: str) -> str:
-    """llama.cpp's name of a tensor that transformers calls so."""
-    module, _, leaf = theirs.rpartition(".")
-    match = re.fullmatch(r"model\.layers\.(\d+)\.(.+)", module)
-    table = {name: own for own, name in (IN_BLOCK if match else TOP).items()}
-    return f"blk.{match[1]}.{table[match[2]]}.{leaf}" if match else f"{table[module]}.{leaf}"
+        return directory.assembled(self.config, self, links)
 
 
 def same_words(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -101,6 +104,7 @@ def read(path: Path) -> GGUF:
     except ImportError:
         raise missing_extra("gguf", "GGUF", UserError) from None
     try:
+        gguf_header.check(path)
         reader = GGUFReader(str(path))
         values = {name: field.contents() for name, field in reader.fields.items()}
         tensors = {tensor.name: tensor for tensor in reader.tensors}
@@ -110,69 +114,51 @@ def read(path: Path) -> GGUF:
 
 
 def _opened(path: Path, values: Mapping[str, Any], tensors: Mapping[str, Any]) -> GGUF:
-    architecture = str(values.get("general.architecture"))
-    if architecture not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise CheckpointError(f"its architecture is {architecture}, known are {known}", where=str(path))
-    if int(values.get(f"{architecture}.expert_count", 0)):
+    name = str(values.get("general.architecture"))
+    if name not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise CheckpointError(f"its architecture is {name}, known are {known}", where=str(path))
+    if int(values.get(f"{name}.expert_count", 0)):
         what = "its experts are not read from GGUF files, only from a directory of transformers"
         raise CheckpointError(what, where=str(path))
     if "rope_freqs.weight" in tensors:
         raise CheckpointError("its rope_freqs, a scaling of its own, cannot be expressed", where=str(path))
-    files = {name: own for own in tensors if (name := _named(own)) is not None}
-    config = _config(values, architecture, "lm_head.weight" not in files)
-    return GGUF(path, config, _tokenizer(values), values.get("tokenizer.chat_template"), files, tensors.__getitem__)
-
-
-def _named(own: str) -> str | None:
-    """A tensor's name in transformers."""
-    match = _NAME.fullmatch(own)
-    if match is None:
-        return None
-    block, part, leaf = match.groups()
-    theirs = (TOP if block is None else IN_BLOCK).get(part)
-    return None if theirs is None else f"{'' if block is None else f'model.layers.{block}.'}{theirs}.{leaf}"
-
-
-def _config(values: Mapping[str, Any], architecture: str, tied: bool) -> dict[str, Any]:
-    def of(key: str) -> Any:
-        return values[f"{architecture}.{key}"]
-
-    def maybe(key: str, otherwise: Any) -> Any:
-        return values.get(f"{architecture}.{key}", otherwise)
-
-    heads = of("attention.head_count")
-    scaling = maybe("rope.scaling.type", "none")
-    rope: dict[str, Any] = {"rope_type": "default" if scaling == "none" else scaling}
-    rope |= {"factor": maybe("rope.scaling.factor", 1.0), "rope_theta": maybe("rope.freq_base", 10_000.0)}
+    architecture, files = ARCHITECTURES[name], {own: own for own in tensors}
+    keys = {key.removeprefix(f"{name}."): value for key, value in values.items()}
     tokens = values.get("tokenizer.ggml.tokens")
-    return {
-        "model_type": FAMILIES[architecture], "num_hidden_layers": of("block_count"), "num_attention_heads": heads,
-        "num_key_value_heads": maybe("attention.head_count_kv", heads), "hidden_size": of("embedding_length"),
-        "intermediate_size": of("feed_forward_length"), "max_position_embeddings": of("context_length"),
-        "rms_norm_eps": _short(of("attention.layer_norm_rms_epsilon")), "rope_parameters": rope,
-        "head_dim": maybe("attention.key_length", of("embedding_length") // heads), "tie_word_embeddings": tied,
-        "vocab_size": len(tokens) if tokens else of("vocab_size"),
+    config = {
+        **architecture.config(keys), "model_type": architecture.model_type,
+        "vocab_size": len(tokens) if tokens else keys["vocab_size"],
+        "attention_bias": architecture.model_type == "gpt_neox" or "blk.0.attn_output.bias" in tensors,
+        "mlp_bias": "blk.0.ffn_up.bias" in tensors,
     }  # fmt: skip
+    if architecture.always_head and _equal(tensors.get(HEAD), tensors.get("token_embd.weight")):
+        del files[HEAD]  # the embedding once more
+    config["tie_word_embeddings"] = HEAD not in files
+    template = values.get("tokenizer.chat_template")
+    return GGUF(path, architecture, config, _tokenizer(values), template, files, tensors.__getitem__)
 
 
-def _short(value: float) -> float:
-    """A float32 as it was typed: 1e-5 and not 9.999999747378752e-06."""
-    return float(f"{value:.7g}")
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two tensors are stored with the same bits."""
+    return bool(one and other and one.tensor_type == other.tensor_type and (one.data == other.data).all())
 
 
 def _tokenizer(values: Mapping[str, Any]) -> dict[str, Any] | None:
     """What a tokenizer.json would say; None of a kind that is not byte-level BPE, or cuts texts in an unknown way."""
-    words = WORDS.get(str(values.get("tokenizer.ggml.pre", "default")))
+    pre = str(values.get("tokenizer.ggml.pre", "default"))
+    words = WORDS.get(pre)
     if values.get("tokenizer.ggml.model") != "gpt2" or words is None:
         return None
     tokens, kinds = values["tokenizer.ggml.tokens"], values.get("tokenizer.ggml.token_type", [])
     named = [(i, kind) for i, kind in enumerate(kinds) if kind in (SPECIAL, USER)]
+    unused = {i for i, kind in enumerate(kinds) if kind == UNUSED}
     return {
         "model": {
             "type": "BPE",
-            "vocab": {token: i for i, token in enumerate(tokens)},
+            "vocab": {token: i for i, token in enumerate(tokens) if i not in unused},
             "merges": list(values.get("tokenizer.ggml.merges", [])),
+            "ignore_merges": pre in IGNORE_MERGES,
         },
         "pre_tokenizer": words,
         "added_tokens": [{"content": tokens[i], "id": i, "special": kind == SPECIAL} for i, kind in named],

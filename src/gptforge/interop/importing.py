@@ -10,8 +10,8 @@ from gptforge.config import TokenizerConfig, TrainConfig
 from gptforge.config.saved import as_saved
 from gptforge.errors import CheckpointError
 from gptforge.interop import hub
-from gptforge.interop.directory import CONFIG
-from gptforge.interop.sources import NAMES, PICKLES, TEMPLATE, Source, load, path_of
+from gptforge.interop.directory import CONFIG, TEMPLATE
+from gptforge.interop.sources import NAMES, PICKLES, Source, load, path_of
 from gptforge.jsonfile import read_json, write_json
 from gptforge.runs import RUNS, Call, Run, run_name
 from gptforge.tensors import tensor_bytes

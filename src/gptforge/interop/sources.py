@@ -9,7 +9,9 @@ from typing import Any
 from gptforge import assets
 from gptforge.config.schema import nearest
 from gptforge.errors import CheckpointError, DataError, UsageError
-from gptforge.interop import directory, gguf, hub, llama2c, nanogpt
+from gptforge.interop import directory, gguf, hub, llama2c, nanogpt, plain
+from gptforge.interop.directory import TEMPLATE
+from gptforge.jsonfile import read_json
 from gptforge.model import Transformer
 from gptforge.tokenizers import Tokenizer
 from gptforge.tokenizers.bpe import BPETokenizer, gpt2
@@ -17,7 +19,7 @@ from gptforge.tokenizers.hf import of_stored, read_hf
 
 NAMES: Mapping[str, Callable[[], Path]] = {"smollm2": assets.smollm2}
 PICKLES = (".pt", ".pth", ".pkl")
-TOKENIZER, TEMPLATE, TOKENIZER_CONFIG = "tokenizer.json", "chat_template.jinja", "tokenizer_config.json"
+TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,32 +45,16 @@ def load(source: str, tokenizer: str | None = None, trust: bool = False) -> Sour
     if not source:
         raise UsageError("which model?", fix=[f"gptforge import {name}" for name in (*NAMES, "PATH")])
     path = path_of(source)
-    if path.suffix == ".gguf":
-        found = gguf.read(path)
-        model, stored, template = directory.assembled(found.config, found), found.tokenizer, found.chat_template
-    elif path.suffix in PICKLES:
-        checkpoint = nanogpt.read(path, trust)
-        model, stored, template = directory.assembled(checkpoint.config, checkpoint), None, None
-    elif path.suffix == ".bin" and path.is_file():
-        plain = llama2c.read(path)
-        model, stored, template = directory.assembled(plain.config, plain), None, None
-    elif (path / directory.CONFIG).exists():
-        model, stored, template = directory.load(path), None, _template(path)
-    else:
-        raise _no_model(source, path)
-    if tokenizer is None and stored is None and not (path / TOKENIZER).exists():
+    model, found, template = _found(source, path, trust)
+    if tokenizer is None and found is None and not (path / TOKENIZER).exists():
         fixes = [
             "tokenizer_path=PATH/tokenizer.json",
             "tokenizer_path=gpt2",
             "tokenizer_path=PATH/meta.pkl (nanoGPT's characters)",
         ]
         raise DataError("the model comes without a tokenizer that gptforge knows", fix=fixes)
-    try:
-        coder = of_stored(stored) if tokenizer is None and stored else _tokenizer(tokenizer or str(path), trust)
-    except ValueError as e:
-        raise DataError(
-            f"the tokenizer in it cannot be used: {e}", where=str(path), fix="tokenizer_path=PATH"
-        ) from None
+    # A folder may have any name, also that of a tokenizer
+    coder = _tokenizer(tokenizer, trust) if tokenizer is not None else found or read_hf(path)
     name = source.rpartition("/")[2] if hub.is_name(source) else path.stem
     return Source(name, path, model, _fitting(coder, model.vocab_size), template)
 
@@ -78,6 +64,32 @@ def path_of(source: str) -> Path:
     if source in NAMES:
         return NAMES[source]()
     return hub.fetch(source) if hub.is_name(source) else Path(source).expanduser()
+
+
+def _found(source: str, path: Path, trust: bool) -> tuple[Transformer, Tokenizer | None, str | None]:
+    """The model, and what else is in one with it: a tokenizer that is not in a tokenizer.json, a template."""
+    if path.suffix == ".gguf":
+        file = gguf.read(path)
+        return file.model(), _in_gguf(file), file.chat_template
+    if path.suffix in PICKLES:
+        checkpoint = nanogpt.read(path, trust)
+        return directory.assembled(checkpoint.config, checkpoint), None, None
+    if path.suffix == ".bin" and path.is_file():
+        numbers = llama2c.read(path)
+        return directory.assembled(numbers.config, numbers), None, None
+    if not (path / directory.CONFIG).exists():
+        raise _no_model(source, path)
+    if plain.is_one(read_json(path / directory.CONFIG, "the config")):
+        return *plain.load(path), _template(path)
+    return directory.load(path), None, _template(path)
+
+
+def _in_gguf(file: gguf.GGUF) -> Tokenizer | None:
+    try:
+        return of_stored(file.tokenizer) if file.tokenizer else None
+    except ValueError as e:
+        what = f"the tokenizer in it cannot be used: {e}"
+        raise DataError(what, where=str(file.path), fix="tokenizer_path=PATH") from None
 
 
 def _fitting(tokenizer: Tokenizer, vocab_size: int) -> Tokenizer:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gptforge.config import ModelConfig
+
 
 @dataclass(frozen=True, slots=True)
 class Same:
@@ -28,21 +30,30 @@ class Same:
 
 @dataclass(frozen=True, slots=True)
 class Stacked:
-    """One of ours has several of theirs on top of each other, with so many rows each."""
+    """One of ours has several of theirs on top of each other, with so many rows each.
+
+    `turned_heads`, if there are any, are how many heads each has whose rotated pairs of rows stand beside each other in
+    theirs (as llama.cpp has Llama's) and one in each half of the head in ours; 0 for none.
+    """
 
     ours: str
     theirs: tuple[str, ...]
     rows: tuple[int, ...]
+    turned_heads: tuple[int, ...] = ()
 
     @property
     def names(self) -> list[str]:
         return list(self.theirs)
 
     def joined(self, found: Sequence[Tensor]) -> Tensor:
-        return torch.cat(list(found))
+        return torch.cat([self._swapped(part, n, -1, 2) for n, part in enumerate(found)])
 
     def parted(self, own: Tensor) -> list[Tensor]:
-        return [part.contiguous() for part in own.split(self.rows)]
+        return [self._swapped(part, n, 2, -1).contiguous() for n, part in enumerate(own.split(self.rows))]
+
+    def _swapped(self, x: Tensor, part: int, outer: int, inner: int) -> Tensor:
+        heads = self.turned_heads[part] if self.turned_heads else 0
+        return x.view(heads, outer, inner, *x.shape[1:]).transpose(1, 2).reshape(x.shape) if heads else x
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,4 +99,4 @@ class ByHead:
 
 
 Link = Same | Stacked | Piled | ByHead
-Links = Callable[[int], Iterator[Link]]
+Links = Callable[[ModelConfig], Iterator[Link]]

@@ -20,6 +20,7 @@ from gptforge.config.model import divisors
 from gptforge.config.units import shown_bytes, shown_count
 from gptforge.data.mixture import MixedOrder
 from gptforge.errors import CheckpointError
+from gptforge.interop.express import nearest_family
 from gptforge.logs import Plan
 from gptforge.model.cost import active_parameters, count_parameters, flops_per_token, training_memory
 from gptforge.runs import Run
@@ -72,6 +73,10 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
         ("memory", f"about {shown_bytes(memory)}", f"of {_free(parts, processes)}"),
         ("evaluate", f"every {d.eval_every.value} steps" if d.eval_every.value else "by time", d.eval_every.reason),
     ]
+    name, lacking, instead = nearest_family(cfg.model)
+    if lacking:
+        reason = f"no family of transformers has {' '.join(lacking)}; {name} has {' '.join(instead)}"
+        rows.append(("export", "not as hf or gguf", reason))
     if cfg.train.stop_after:
         rows.append(("stop after", cfg.train.stop_after, "train.stop_after; resumable"))
     return Plan("what will run, and why", rows, run_dir)
