@@ -17,7 +17,7 @@ from gptforge.config import TrainConfig  # noqa: E402
 from gptforge.errors import CheckpointError, ConfigError, UserError  # noqa: E402
 from gptforge.interop import gguf, gguf_export  # noqa: E402
 from gptforge.interop.families import FAMILIES, links_of  # noqa: E402
-from gptforge.interop.sources import load, padded  # noqa: E402
+from gptforge.interop.sources import load  # noqa: E402
 from gptforge.model import Transformer  # noqa: E402
 from gptforge.tokenizers.byte_level import ALPHABET  # noqa: E402
 from gptforge.tokenizers.hf import of_stored  # noqa: E402
@@ -144,7 +144,7 @@ def exported(path: Path, model: Transformer, dtype: str = "float32") -> Path:
         "pre_tokenizer": gguf.WORDS["smollm"],
         "added_tokens": [{"content": "<|endoftext|>", "id": VOCAB - 4, "special": True}],
     }
-    tokenizer = padded(of_stored(stored), VOCAB)
+    tokenizer = of_stored(stored).padded(VOCAB)
     made = path / "run" / "checkpoints" / "step-000001"
     gguf_export.to_file(Loaded(model, tokenizer, TrainConfig(model=model.cfg), made, 1, []), dtype, path / "ours.gguf")
     return path / "ours.gguf"
