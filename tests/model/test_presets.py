@@ -35,6 +35,7 @@ PUBLISHED = {
     "smollm2-1.7b": (49_152, 1_711_376_384),
     "qwen3-0.6b": (151_936, 596_049_920), "qwen3-1.7b": (151_936, 1_720_574_976),
     "qwen3-4b": (151_936, 4_022_468_096), "qwen3-8b": (151_936, 8_190_735_360),
+    "bert_base": (30_522, 109_514_298),  # without the pooler, which the paper's 110 M have
 }  # fmt: skip
 # Brown et al. 2020, table D.1, in millions.
 GPT3 = {

@@ -10,6 +10,7 @@ from typing import Any
 from gptforge.config import ModelConfig
 from gptforge.config.schema import build, nearest
 from gptforge.errors import ConfigError
+from gptforge.interop import encoders
 from gptforge.interop.tensors import ByHead, Link, Same, Stacked
 
 Config = Mapping[str, Any]
@@ -18,7 +19,8 @@ Config = Mapping[str, Any]
 @dataclass(frozen=True, slots=True)
 class Family:
     """`ours` makes the tree of a ModelConfig of a config.json, `theirs` the other way round. `links` tells of a model
-    how its tensors go together; all but those of the head, which `head` names."""
+    how its tensors go together; all but those of the head, which `head` names. `left_out` begins the names of tensors
+    that may be there and have no part in what the model computes."""
 
     model_type: str
     architecture: str
@@ -26,6 +28,7 @@ class Family:
     theirs: Callable[[ModelConfig], dict[str, Any]]
     links: Callable[[ModelConfig], Iterator[Link]]
     head: str = "lm_head.weight"
+    left_out: tuple[str, ...] = ()
 
 
 def of(config: Config) -> Family:
@@ -273,6 +276,7 @@ UNKNOWN: Mapping[str, Mapping[str, Any]] = {
     "mistral": {"hidden_act": "silu"},
     "qwen2": {"hidden_act": "silu"},
     "qwen3": {"hidden_act": "silu"},
+    "bert": encoders.KNOWN,
 }
 FAMILIES = {
     family.model_type: family
@@ -283,6 +287,7 @@ FAMILIES = {
         Family("mistral", "MistralForCausalLM", _llama, _mistral_theirs, _llama_links),
         Family("qwen2", "Qwen2ForCausalLM", _qwen2, _qwen_theirs, _llama_links),
         Family("qwen3", "Qwen3ForCausalLM", _qwen3, _qwen_theirs, _llama_links),
+        Family("bert", "BertForMaskedLM", encoders.ours, encoders.theirs, encoders.links, left_out=encoders.LEFT_OUT),
     )
 }
 # Told as if they were of transformers, which has no such model: a GPT-2 that may lack its biases

@@ -22,12 +22,14 @@ TOKENIZER, TEMPLATE, TOKENIZER_CONFIG = "tokenizer.json", "chat_template.jinja",
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A model as it was found, with its tokenizer and, if it is one to talk with, the template of its conversations."""
+    """A model as it was found, with its tokenizer and, if it is one to talk with, the template of its conversations.
+    `notes` say what was decided as it was read."""
 
     path: Path
     model: Transformer
     tokenizer: Tokenizer
     chat_template: str | None
+    notes: tuple[str, ...] = ()
 
 
 def load(source: str, tokenizer: str | None = None, trust: bool = False) -> Source:
@@ -39,6 +41,7 @@ def load(source: str, tokenizer: str | None = None, trust: bool = False) -> Sour
     if not source:
         raise UsageError("which model?", fix=[f"gptforge import {name}" for name in (*NAMES, "PATH")])
     path = NAMES[source]() if source in NAMES else Path(source).expanduser()
+    notes: list[str] = []
     if path.suffix == ".gguf":
         found = gguf.read(path)
         model, stored, template = directory.assembled(found.config, found), found.tokenizer, found.chat_template
@@ -47,6 +50,7 @@ def load(source: str, tokenizer: str | None = None, trust: bool = False) -> Sour
         model, stored, template = directory.assembled(checkpoint.config, checkpoint), None, None
     elif (path / directory.CONFIG).exists():
         model, stored, template = directory.load(path), None, _template(path)
+        notes = directory.left_out(path)
     else:
         raise _no_model(source, path)
     if tokenizer is None and stored is None and not (path / TOKENIZER).exists():
@@ -65,7 +69,7 @@ def load(source: str, tokenizer: str | None = None, trust: bool = False) -> Sour
     if coder.vocab_size > model.vocab_size:
         what = f"the tokenizer has {coder.vocab_size:,} tokens, the model {model.vocab_size:,}"
         raise DataError(what, fix="tokenizer_path=PATH of the one that the model was trained with")
-    return Source(path, model, coder, template)
+    return Source(path, model, coder, template, (*notes, *coder.notes))
 
 
 def _tokenizer(named: str, trust: bool) -> Tokenizer:
