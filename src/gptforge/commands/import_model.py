@@ -4,7 +4,8 @@ import json
 import sys
 
 from gptforge import checkpoint
-from gptforge.config import ImportConfig, TokenizerConfig, TrainConfig
+from gptforge.config import ImportConfig, ObjectiveConfig, TokenizerConfig, TrainConfig
+from gptforge.config.objective import MLM
 from gptforge.config.saved import as_saved
 from gptforge.interop.sources import TEMPLATE, Source, load
 from gptforge.jsonfile import write_json
@@ -24,7 +25,8 @@ def run(cfg: ImportConfig, call: Call) -> int:
     for note in source.notes:
         screen.line(f"note: {note}")
     screen.line(f"{summary['parameters']:,} parameters, {source.model.vocab_size:,} tokens, from {source.path}")
-    screen.line(f"next:   gptforge sample ckpt={made.pointer_name}")
+    verb = "sample" if source.model.cfg.attention.causal else "eval"
+    screen.line(f"next:   gptforge {verb} ckpt={made.pointer_name}")
     return 0
 
 
@@ -33,7 +35,8 @@ def write(source: Source, call: Call) -> tuple[Run, dict[str, object]]:
     model = source.model.float()
     kind = source.tokenizer.kind
     path = str(source.path.absolute()) if kind == "hf" else None
-    config = TrainConfig(model=model.cfg, tokenizer=TokenizerConfig(kind=kind, path=path))
+    objective = ObjectiveConfig(kind="next_token" if model.cfg.attention.causal else MLM)
+    config = TrainConfig(model=model.cfg, tokenizer=TokenizerConfig(kind=kind, path=path), objective=objective)
     saved = as_saved(config, {"tokenizer": kind})
     made = Run.create(saved, run_name("import", source.path.stem), call)
     files = {

@@ -15,7 +15,7 @@ def run(cfg: SampleConfig, call: Call) -> int:
 
     from gptforge import runtime
     from gptforge.checkpoint import load_model
-    from gptforge.sampling import How, choose_step, console, generate_text, quantize, rows_at_once
+    from gptforge.sampling import How, choose_step, console, generate_text, must_write, quantize, rows_at_once
 
     prompts = console.prompts(cfg)
     sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="replace")  # type: ignore[union-attr]
@@ -24,6 +24,7 @@ def run(cfg: SampleConfig, call: Call) -> int:
     runtime.apply(chosen, cfg.runtime.deterministic)
     loaded = load_model(cfg.ckpt, chosen.torch_device, cfg.tokenizer.unknown)
     model, device = loaded.model, str(chosen.device.value)
+    must_write(model)
     if cfg.runtime.dtype == "bfloat16":  # float32 unless asked for: a text should not depend on the machine
         model.to(torch.bfloat16)
     for warning in loaded.warnings:

@@ -13,7 +13,8 @@ NO_PART = ("dropout", "attention.dropout", "init_std", "init_residual")  # of tr
 def family_of(cfg: ModelConfig) -> Family:
     """The family. Raises ConfigError that names what the nearest one cannot express."""
     found = {name: differences(cfg, family) for name, family in FAMILIES.items()}
-    name = min(found, key=lambda name: len(found[name]))
+    # An encoder is no decoder with a part missing
+    name = min(found, key=lambda name: ("attention.causal" in found[name], len(found[name])))
     if not found[name]:
         return FAMILIES[name]
     told = ", ".join(f"model.{key}={shown(value)}" for key, (value, _) in found[name].items())

@@ -34,6 +34,8 @@ def to_file(loaded: Loaded, dtype: str, out: Path) -> None:
         import gguf as package
     except ImportError:
         raise missing_extra("gguf", "format=gguf") from None
+    if not loaded.config.model.attention.causal:
+        raise ConfigError("gptforge writes no GGUF of an encoder (objective=mlm)", fix="format=hf")
     family, tokens = family_of(loaded.config.model), _tokens(loaded.tokenizer)
     if family.model_type not in gguf.FAMILIES.values():
         known = ", ".join(gguf.FAMILIES.values())

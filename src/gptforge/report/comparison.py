@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from gptforge.config import TrainConfig
-from gptforge.config.schema import Resume, flatten, leaves
+from gptforge.config.schema import Resume, flatten, leaves, to_dict
 from gptforge.history import DONE
 from gptforge.logs.series import finite, points
 from gptforge.report.noise import judged
@@ -25,6 +25,7 @@ OF_THE_COURSE = ("train.on_spike", "train.on_nonfinite", "train.early_stop_patie
 FIGURES = (
     "best_val_loss", "val_bpb", "steps", "tokens", "seconds", "tokens_per_second", "parameters", "peak_memory_bytes",
 )  # fmt: skip
+PLAIN = to_dict(TrainConfig().objective)
 WITHIN, LARGER, UNKNOWN = "within seed noise", "larger than seed noise", "not to be told"
 LOSS, BITS = "best_val_loss", "best_val_bpb"
 
@@ -34,7 +35,7 @@ def compared(runs: Sequence[Run]) -> dict[str, Any]:
     told = [account(run) for run in runs]
     records = [metrics(run, []) for run in runs]
     differing = _differing([flatten(one["config"]) for one in told])
-    metric, why = judge_by([one["data_facts"] for one in told])
+    metric, why = judge_by([one["data_facts"] for one in told], [one["config"].get("objective") for one in told])
     over = "tokens" if {"train.batch_size", "model.block_size"} & differing.keys() else "step"
     of_loss = metric != BITS
     shown = [
@@ -63,8 +64,17 @@ def compared(runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def judge_by(facts: Sequence[Mapping[str, Any]]) -> tuple[str | None, str]:
-    """Which figure can be compared between runs, best_val_loss or best_val_bpb, if any; and why not every one."""
+def judge_by(facts: Sequence[Mapping[str, Any]], objectives: Sequence[Any] = ()) -> tuple[str | None, str]:
+    """Which figure can be compared between runs, best_val_loss or best_val_bpb, if any; and why not every one.
+
+    `objectives` are the sections of their configs, None where a run's is older than they are.
+    """
+    learnt = [{**PLAIN, **(one if isinstance(one, dict) else {})} for one in objectives]
+    if any(one != learnt[0] for one in learnt):
+        return (
+            None,
+            "they learn other things: losses of next tokens and of hidden ones, or of more of them, are no scale",
+        )
 
     def of(name: str) -> set[Any]:
         return {fact.get(name) if isinstance(fact.get(name), str) else None for fact in facts}
@@ -73,6 +83,8 @@ def judge_by(facts: Sequence[Mapping[str, Any]]) -> tuple[str | None, str]:
         return LOSS, "of some runs it is not known which text they learnt: losses are compared as if it were the same"
     if len(of("data")) == 1:
         return LOSS, ""
+    if None not in of("validation") and len(of("validation")) == 1 and learnt[:1] not in ([], [PLAIN]):
+        return None, "the tokens differ, and so do losses of hidden ones, which are no measure of the text"
     if None not in of("validation") and len(of("validation")) == 1:
         return BITS, "the tokens differ, so losses (per token) cannot be compared; bits per byte can"
     if None in of("validation"):

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gptforge.config.objective import MLM
 from gptforge.errors import ConfigError
 from gptforge.history import DONE
 from gptforge.sweep.points import Point, Sweep, at_step
@@ -18,6 +19,9 @@ from gptforge.sweep.points import Point, Sweep, at_step
 def prepared(saved: Mapping[str, Any], eta: int, rungs: int) -> dict[str, Any]:
     """A frozen config whose run is evaluated at each rung. Raises ConfigError where its length is not known."""
     config = saved["config"]
+    if config.get("objective", {}).get("kind") == MLM:
+        what = "halving compares bits per byte, and hidden tokens (objective=mlm) have none"
+        raise ConfigError(what, where="halving", fix="leave halving out")
     steps = config["train"]["steps"]
     if steps is None:
         raise ConfigError("halving needs the length of a run in steps", where="train.steps", fix="train.steps=1000")
