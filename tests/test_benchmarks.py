@@ -18,6 +18,7 @@ NEEDS_PEER = {"training_step", "sampling", "startup"}
 SLOW = (
     "kernels", "training_step", "peak", "sampling", "startup", "memory", "scaling", "bpe", "cleaning", "prepare",
     "personal_data", "cleaning_pays", "time_to_loss", "sweeps", "listing",
+    "objectives",
 )  # fmt: skip
 
 

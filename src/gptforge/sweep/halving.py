@@ -19,9 +19,6 @@ from gptforge.sweep.points import Point, Sweep, at_step
 def prepared(saved: Mapping[str, Any], eta: int, rungs: int) -> dict[str, Any]:
     """A frozen config whose run is evaluated at each rung. Raises ConfigError where its length is not known."""
     config = saved["config"]
-    if config.get("objective", {}).get("kind") == MLM:
-        what = "halving compares bits per byte, and hidden tokens (objective=mlm) have none"
-        raise ConfigError(what, where="halving", fix="leave halving out")
     steps = config["train"]["steps"]
     if steps is None:
         raise ConfigError("halving needs the length of a run in steps", where="train.steps", fix="train.steps=1000")
@@ -35,6 +32,13 @@ def prepared(saved: Mapping[str, Any], eta: int, rungs: int) -> dict[str, Any]:
         )
     evaluation = {**config["eval"], "every": config["eval"]["every"] or first}
     return {**saved, "config": {**config, "eval": evaluation}}
+
+
+def check_bits(saved: Mapping[str, Any]) -> None:
+    """Raises ConfigError for a frozen config of a run that has no bits per byte."""
+    if saved["config"].get("objective", {}).get("kind") == MLM:
+        what = "halving and search=tpe go by bits per byte, which hidden tokens (objective=mlm) have not"
+        raise ConfigError(what, where="objective.kind", fix="search=random, or every combination")
 
 
 def rung(saved: Mapping[str, Any], eta: int, power: int) -> int:
