@@ -15,7 +15,7 @@ from gptforge.arguments import Grammar, Line, parse
 from gptforge.config import SCHEMAS, TrainConfig
 from gptforge.config.data import SourceConfig
 from gptforge.config.saved import as_saved, load_config, refuse_changes
-from gptforge.config.schema import Resume, allows_none, build, flatten, leaves, sections, shown, to_dict
+from gptforge.config.schema import Resume, allows_none, build, flatten, leaves, shown, to_dict
 from gptforge.config.units import duration, steps_or_duration
 from gptforge.errors import CheckpointError, ConfigError, UserError
 from gptforge.jsonfile import write_json

@@ -17,6 +17,10 @@ from gptforge.tokenizers.hf import of_stored, read_hf
 
 NAMES: Mapping[str, Callable[[], Path]] = {"smollm2": assets.smollm2}
 PICKLES = (".pt", ".pth", ".pkl")
+OTHERWISE = (
+    "tokenizer_path=PATH of a byte-level BPE with the same ids, if there is one",
+    "in Python, the weights alone: gptforge.interop.directory.load(PATH)",
+)
 TOKENIZER, TEMPLATE, TOKENIZER_CONFIG = "tokenizer.json", "chat_template.jinja", "tokenizer_config.json"
 
 
@@ -78,7 +82,10 @@ def _tokenizer(named: str, trust: bool) -> Tokenizer:
         return gpt2()
     if Path(named).suffix in PICKLES:
         return nanogpt.characters(Path(named), trust)
-    return read_hf(Path(named))
+    try:
+        return read_hf(Path(named))
+    except DataError as e:
+        raise DataError(e.what, where=e.where, fix=OTHERWISE) from None
 
 
 def _template(path: Path) -> str | None:
