@@ -320,6 +320,13 @@ def test_halving_keeps_the_best_and_at_least_one(n, eta, rungs):
     assert min(bits, key=lambda number: (bits[number], number)) in alive
 
 
+def test_what_has_no_bits_per_byte_cannot_be_chosen_by_them():
+    halving.check_bits({"config": {}})
+    halving.check_bits({"config": {"objective": {"kind": "next_token"}}})
+    with pytest.raises(ConfigError, match="which hidden tokens"):
+        halving.check_bits({"config": {"objective": {"kind": "mlm"}}})
+
+
 def test_halving_takes_seeds_together():
     bits = {0: 1.0, 1: 4.0, 2: 2.0, 3: 2.0, 4: 0.5}
     assert halving.best([[0, 1], [2, 3]], bits, 2) == {2, 3}

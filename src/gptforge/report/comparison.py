@@ -35,7 +35,8 @@ def compared(runs: Sequence[Run]) -> dict[str, Any]:
     told = [account(run) for run in runs]
     records = [metrics(run, []) for run in runs]
     differing = _differing([flatten(one["config"]) for one in told])
-    metric, why = judge_by([one["data_facts"] for one in told], [one["config"].get("objective") for one in told])
+    objectives = [one["config"].get("objective") for one in told if one["config"]]
+    metric, why = judge_by([one["data_facts"] for one in told], objectives)
     over = "tokens" if {"train.batch_size", "model.block_size"} & differing.keys() else "step"
     of_loss = metric != BITS
     shown = [
@@ -67,13 +68,13 @@ def compared(runs: Sequence[Run]) -> dict[str, Any]:
 def judge_by(facts: Sequence[Mapping[str, Any]], objectives: Sequence[Any] = ()) -> tuple[str | None, str]:
     """Which figure can be compared between runs, best_val_loss or best_val_bpb, if any; and why not every one.
 
-    `objectives` are the sections of their configs, None where a run's is older than they are.
+    `objectives` are the sections of the configs that are known, None where one is older than they are.
     """
     learnt = [{**PLAIN, **(one if isinstance(one, dict) else {})} for one in objectives]
     if any(one != learnt[0] for one in learnt):
         return (
             None,
-            "they learn other things: losses of next tokens and of hidden ones, or of more of them, are no scale",
+            "they learn other things (objective): a loss says nothing of another one's",
         )
 
     def of(name: str) -> set[Any]:
@@ -84,7 +85,7 @@ def judge_by(facts: Sequence[Mapping[str, Any]], objectives: Sequence[Any] = ())
     if len(of("data")) == 1:
         return LOSS, ""
     if None not in of("validation") and len(of("validation")) == 1 and learnt[:1] not in ([], [PLAIN]):
-        return None, "the tokens differ, and so do losses of hidden ones, which are no measure of the text"
+        return None, "the tokens differ, so losses of hidden ones cannot be compared, and bits per byte there are none"
     if None not in of("validation") and len(of("validation")) == 1:
         return BITS, "the tokens differ, so losses (per token) cannot be compared; bits per byte can"
     if None in of("validation"):
