@@ -19,6 +19,7 @@ from gptforge.config.schema import Resume, allows_none, build, flatten, leaves, 
 from gptforge.config.units import duration, steps_or_duration
 from gptforge.errors import CheckpointError, ConfigError, UserError
 from gptforge.jsonfile import write_json
+from gptforge.option_files import with_options
 from gptforge.usage import COMMANDS, command_help, first_comment
 
 DIRS = [compose.conf_dir()]
@@ -69,6 +70,13 @@ def test_an_option_holds_only_what_differs(path):
         assert name in defaults
         assert value != defaults[name] or name.endswith((".kind", ".source")), f"{name}: {value} is the default"
     assert first_comment(DIRS, path.parent.name, path.stem), "the first comment says what it is"
+
+
+def test_an_option_may_set_keys_of_other_groups():
+    found = with_options(TrainConfig, {"model": "tiny", "objective": "mlm"})
+    assert (found["objective"]["kind"], found["model"]["n_layer"]) == ("mlm", 2)
+    assert found["model"]["attention"]["causal"] is False and build(TrainConfig, found)
+    assert with_options(TrainConfig, {"objective": "next_token"}) == to_dict(TrainConfig())
 
 
 def test_every_file_is_of_a_command_or_a_group():
