@@ -148,6 +148,7 @@ def windows_of(run: Path, n: int) -> tuple[Tensor, int | None]:
 def measured(seed: int, more: Sequence[str], n: int) -> dict[str, list[list[float]]]:
     """Of each task its figure at each checkpoint: pairs of tokens read and figure."""
     curves: dict[str, list[list[float]]] = {}
+    figures: dict[str, float] = {}
     for kind in KINDS[:: 1 if seed % 2 else -1]:
         run = Path(f"{kind}-{seed}")
         seconds(gptforge("train", *COMMON, f"objective={kind}", f"seed={seed}", f"hydra.run.dir={run}", *more))

@@ -130,7 +130,8 @@ class Transformer(nn.Module):
         x = self.hidden(inputs, documents, cache, last_only)
         if targets is None:
             return self.logits(x)
-        if not self.cfg.attention.causal:  # an encoder learns few of its tokens, and needs no logits of the others
+        # An encoder learns few of its tokens and needs no logits of the others; a compiler wants shapes that stay
+        if not self.cfg.attention.causal and not torch.compiler.is_compiling():
             learnt = targets != IGNORED
             x, targets = x[learnt][None], targets[learnt][None]
         return summed_loss(x, targets, self.logits, self.vocab_size)
