@@ -71,7 +71,7 @@ def left_out(path: Path) -> list[str]:
     """Of a directory that has been loaded, what to say of tensors that have no part in what the model computes."""
     begins = of(read_json(path / CONFIG, "the config")).left_out
     found = sorted({begin.rstrip(".") for begin in begins for name in shards(path).files if name.startswith(begin)})
-    return [f"{' and '.join(found)} of it are left out: they are of other objectives"] if found else []
+    return [f"left out, for other objectives use it: {', '.join(found)}"] if found else []
 
 
 def assembled(config: Mapping[str, Any], found: Found) -> Transformer:

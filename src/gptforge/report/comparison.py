@@ -72,10 +72,7 @@ def judge_by(facts: Sequence[Mapping[str, Any]], objectives: Sequence[Any] = ())
     """
     learnt = [{**PLAIN, **(one if isinstance(one, dict) else {})} for one in objectives]
     if any(one != learnt[0] for one in learnt):
-        return (
-            None,
-            "they learn other things (objective): a loss says nothing of another one's",
-        )
+        return None, "they learn other things (objective): a loss says nothing of another one's"
 
     def of(name: str) -> set[Any]:
         return {fact.get(name) if isinstance(fact.get(name), str) else None for fact in facts}

@@ -80,7 +80,7 @@ class Evaluator:
     def sample(self, step: int) -> str:
         """The prompt and what the model makes of it. Raises DataError for a prompt outside the vocabulary."""
         prompt = unescaped(self._cfg.prompt)
-        if not isinstance(self._parts.model, Transformer) or self._masking:  # someone's own model: it may not write
+        if not isinstance(self._parts.model, Transformer) or self._masking:  # someone's own may not write
             return ""
         length = min(self._cfg.sample.max_new_tokens, SAMPLE_TOKENS)
         sampling = dataclasses.replace(self._cfg.sample, max_new_tokens=length, num_samples=1)
@@ -91,7 +91,7 @@ class Evaluator:
     def passage(self) -> dict[str, Any] | None:
         """The loss of each token of the validation text's begin, by the weights that are handed on, as JSON values."""
         model, data = self._parts.model, self._parts.dataset
-        if not isinstance(model, Transformer) or self._masking:  # someone's own model: it may give no logits
+        if not isinstance(model, Transformer) or self._masking:  # someone's own may give none
             return None
         documents = data.val_starts if self._cfg.data.pack == "documents" else None
         with self._parts.best_weights(), left_out(model):
