@@ -39,6 +39,7 @@ QUICK = [
     *("data=pydoc", "model.n_layer=1", "model.n_embd=32", "model.block_size=32", "train.steps=60"),
     *("eval.every=30", "optimizer.lr=1e-2"),
 ]
+NOTE = "median and extent are over seeds; trained and asked in float32 on one core, whatever the machine would choose"
 PAGE, PICTURES = ROOT / "docs" / "objectives.md", ROOT / "docs" / "pictures"
 BEGIN, END = "<!-- results: written by benchmarks/objectives.py -->", "<!-- end of results -->"
 
@@ -51,7 +52,7 @@ class Task(NamedTuple):
     picture: str
 
 
-NEXT, CLOZE = "next token: loss, nats", "hidden token: right, %"
+NEXT, CLOZE = "the next token: loss, nats", "a hidden token: right, %"
 TASKS = (
     Task("decoder_next_loss", "the next token: decoder", NEXT),
     Task("encoder_next_loss", "the next token: encoder, a mask after the prefix", NEXT),
@@ -187,7 +188,7 @@ def main() -> None:
         os.chdir(folder)
         curves = [measured(seed, QUICK if opened.quick else [], 64 if opened.quick else WINDOWS) for seed in seeds]
     title = "Next tokens against hidden ones, the same text, model and budget"
-    notes = ["median and extent are over seeds, of what the models are initialised with and in which order they read"]
+    notes = [NOTE]
     finish(NAME, title, rows_of(curves), notes, opened, {"curves": curves})
     if not opened.quick:
         draw()
@@ -211,13 +212,15 @@ def table(curves: Sequence[Mapping[str, list[list[float]]]]) -> str:
 
 
 def picture(curves: Sequence[Mapping[str, list[list[float]]]], name: str) -> str:
-    """The curves of a task over the tokens read, one line a seed."""
+    """The curves of a task over the tokens read, one line a seed; a kind of answer has its colour in all pictures."""
     lines = []
-    for group, task in enumerate(task for task in TASKS if task.picture == name):
+    for task in (task for task in TASKS if task.picture == name):
+        group = 2 if "rank" in task.key else 1 if "encoder" in task.key else 0
+        label = task.label.partition(": ")[2]
         for seed, of in enumerate(curves, 1):
             scale = 100 if task.key.endswith("_right") else 1
             points = [(tokens, scale * value) for tokens, value in of[task.key]]
-            lines.append(Line("ABC"[group], f"{task.label}, seed {seed}", group, points))
+            lines.append(Line("ABC"[group], f"{label}, seed {seed}", group, points))
     return draw_runs(lines, name.partition(":")[0].capitalize(), "tokens read", name.partition(": ")[2])
 
 
