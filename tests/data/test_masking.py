@@ -45,8 +45,15 @@ def test_shares_are_those_that_are_asked_for():
 def test_each_place_is_as_likely_as_another():
     asked = (masking().applied(batch(3000), np.arange(3000)).labels != IGNORE).float().mean(0)
     assert float(asked.std()) < 2.0 * (0.15 * 0.85 / 3000) ** 0.5
-    apart = (masking(mask=7).applied(batch(50), np.arange(50)).inputs == 7).sum()
-    assert apart > 300, "the mask may be any of the ids"
+
+
+def test_the_mask_may_be_any_of_the_ids():
+    plain = batch(100)
+    plain.labels += plain.labels >= 7  # a text without it
+    made = masking(mask=7).applied(plain, np.arange(100))
+    assert ((made.inputs == 7) <= (made.labels != IGNORE)).all() and (made.inputs == 7).sum() > 600
+    others = masking(rate=0.9, masked=0.0, random=1.0, mask=7).applied(plain, np.arange(100)).inputs.unique()
+    assert others.tolist() == [i for i in range(VOCAB) if i != 7]
 
 
 def test_a_window_has_at_least_one():
