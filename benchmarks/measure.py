@@ -139,8 +139,15 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells)
 
 
-def finish(name: str, title: str, rows: Sequence[Row], notes: Sequence[str], found: Options) -> None:
-    """Prints the rows and stores them with what the machine is and how busy it was."""
+def finish(
+    name: str,
+    title: str,
+    rows: Sequence[Row],
+    notes: Sequence[str],
+    found: Options,
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    """Prints the rows and stores them with what the machine is and how busy it was, and `more` of what was found."""
     notes = [*notes, *busy(found.load)]
     if found.quick:
         rows = [replace(r, target=None) for r in rows]  # tiny shapes keep no promises
@@ -153,7 +160,7 @@ def finish(name: str, title: str, rows: Sequence[Row], notes: Sequence[str], fou
     os.chdir(ROOT)  # a benchmark may have worked in a folder that is gone, where torch cannot be loaded
     result = {"name": name, "title": title, "quick": found.quick, "machine": machine(found.load)}
     result |= {"seconds": round(time.perf_counter() - found.began, 1)}
-    result |= {"rows": [asdict(r) for r in rows], "notes": notes}
+    result |= {"rows": [asdict(r) for r in rows], "notes": notes} | dict(more or {})
     store(found.out, result)
     say(f"wrote {found.out}")
 

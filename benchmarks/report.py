@@ -18,6 +18,7 @@ BEGIN, END = "<!-- results: written by report.py -->", "<!-- end of results -->"
 ORDER = (
     "kernels", "training_step", "peak", "sampling", "imported", "startup", "memory", "scaling", "bpe", "prepare",
     "cleaning", "personal_data", "cleaning_pays", "time_to_loss", "sweeps", "listing", "experts",
+    "objectives",
 )  # fmt: skip
 
 WIDTH, LEFT, RIGHT, TOP, LINE = 760, 16, 130, 64, 38

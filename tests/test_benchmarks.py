@@ -18,6 +18,7 @@ NEEDS_PEER = {"training_step", "sampling", "imported", "startup"}
 SLOW = (
     "kernels", "training_step", "peak", "sampling", "imported", "startup", "memory", "scaling", "bpe", "cleaning",
     "prepare", "personal_data", "cleaning_pays", "time_to_loss", "sweeps", "listing", "experts",
+    "objectives",
 )  # fmt: skip
 
 
@@ -99,6 +100,49 @@ def test_picture_shows_every_target(bench: SimpleNamespace) -> None:
 def test_readme_shows_the_stored_results(bench: SimpleNamespace) -> None:
     outdated = [path.name for path in bench.report.stale()]
     assert not outdated, f"{', '.join(outdated)}: run python benchmarks/report.py"
+
+
+def test_page_of_objectives_shows_the_stored_result(bench: SimpleNamespace) -> None:
+    outdated = [p.name for p, text in bench.objectives.written().items() if p.read_text(encoding="utf-8") != text]
+    assert not outdated, f"{', '.join(outdated)}: run python benchmarks/objectives.py --draw"
+
+
+def test_what_is_asked_of_both_is_the_same(bench: SimpleNamespace) -> None:
+    """A decoder that knows the text finds it from the left; one that is sure of what follows finds it by ranking."""
+    import torch
+
+    windows = torch.arange(40).view(4, 10) % 7
+    logits = torch.full((4, 9, 8), -9.0)
+    for row, window in enumerate(windows):
+        logits[row, torch.arange(9), window[1:]] = 9.0
+
+    class Known:
+        def __call__(self, inputs: torch.Tensor, last_only: bool = False) -> torch.Tensor:
+            rows = [int((windows[:, 0] == first).nonzero()[0]) for first in inputs[:, 0]]
+            of = logits[rows, : inputs.size(1)].clone()
+            if inputs.size(1) > 5:  # the hidden one cannot be told before, and what follows only after the right one
+                of[:, 4] = 0.0
+                of[inputs[:, 5] != windows[rows, 5], 5:] = 0.0
+            return of[:, -1:] if last_only else of
+
+    before = bench.objectives.decoded(Known(), windows, 5)
+    assert before.shape == (4, 8) and torch.equal(before.argmax(1), windows[:, 5])
+    unsure = torch.zeros_like(before)
+    assert torch.equal(bench.objectives.ranked(Known(), windows, 5, unsure), windows[:, 5])
+    seen: list[torch.Tensor] = []
+
+    class Encoder:
+        def hidden(self, inputs: torch.Tensor) -> torch.Tensor:
+            seen.append(inputs)
+            return torch.nn.functional.one_hot(inputs, 8).float()
+
+        def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+            return hidden
+
+    log_p = bench.objectives.found(Encoder(), windows, 5, 7)
+    assert log_p.shape == (4, 7), "the mask is no answer"
+    assert (seen[0][:, 5] == 7).all() and (seen[0] == windows).sum() == 36
+    torch.testing.assert_close(log_p.exp().sum(1), torch.ones(4))
 
 
 def test_stored_results_are_whole(bench: SimpleNamespace) -> None:

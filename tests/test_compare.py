@@ -178,6 +178,18 @@ def test_strange_facts_are_unknown_ones(junk):
     assert judge_by([{"data": junk, "validation": junk}, {"data": "a"}])[0] == LOSS
 
 
+def test_losses_of_hidden_tokens_stand_beside_their_like_alone():
+    hidden = {"kind": "mlm", "mask_rate": 0.15}
+    same, other = [{"data": "a", "validation": "v"}] * 2, [{"data": d, "validation": "v"} for d in "ab"]
+    assert judge_by(same, [hidden, hidden])[0] == LOSS and judge_by(same, [None, None])[0] == LOSS
+    assert judge_by(other, [None, {"kind": "next_token"}])[0] == BITS
+    for objectives in ([hidden, None], [hidden, {"kind": "next_token"}], [hidden, {**hidden, "mask_rate": 0.3}]):
+        metric, why = judge_by(same, objectives)
+        assert metric is None and "they learn other things" in why
+    metric, why = judge_by(other, [hidden, hidden])
+    assert metric is None and "bits per byte there are none" in why
+
+
 @pytest.mark.usefixtures("here")
 def test_broken_runs_can_stand_beside_others(capsys):
     Path("runs/a2/config.json").write_text("{")

@@ -15,10 +15,11 @@ from gptforge.arguments import Grammar, Line, parse
 from gptforge.config import SCHEMAS, TrainConfig
 from gptforge.config.data import SourceConfig
 from gptforge.config.saved import as_saved, load_config, refuse_changes
-from gptforge.config.schema import Resume, allows_none, build, flatten, leaves, sections, shown, to_dict
+from gptforge.config.schema import Resume, allows_none, build, flatten, leaves, shown, to_dict
 from gptforge.config.units import duration, steps_or_duration
 from gptforge.errors import CheckpointError, ConfigError, UserError
 from gptforge.jsonfile import write_json
+from gptforge.option_files import with_options
 from gptforge.usage import COMMANDS, command_help, first_comment
 
 DIRS = [compose.conf_dir()]
@@ -41,15 +42,20 @@ def composed(command, *tokens):
 
 def written(group, option):
     """The keys that an option's file sets, by their full names, and the options that it chooses of other groups."""
-    content = yaml.safe_load((compose.conf_dir() / group / f"{option}.yaml").read_text(encoding="utf-8"))
+    text = (compose.conf_dir() / group / f"{option}.yaml").read_text(encoding="utf-8")
+    content = yaml.safe_load(text)
     chosen = {k.removeprefix("override /"): v for entry in content.pop("defaults", []) for k, v in entry.items()}
-    whole = group not in dict(sections(TrainConfig))  # an experiment
+    whole = text.startswith("# @package _global_")
     return {name if whole else f"{group}.{name}": value for name, value in flatten(content).items()}, chosen
 
 
 @pytest.mark.parametrize(("command", "group", "option"), OPTIONS)
 def test_every_option_composes(command, group, option, tmp_path):
-    also = {"hf": ["tokenizer.path=tokenizer.json"], "mix": ["data.sources=[shakespeare]"]}.get(option, [])
+    also = {
+        "hf": ["tokenizer.path=tokenizer.json"],
+        "mix": ["data.sources=[shakespeare]"],
+        "bert_base": ["objective=mlm"],
+    }.get(option, [])
     result = composed(command, f"data={tmp_path}" if option == "files" else f"{group}={option}", *also)
     keys, chosen = written(group, option)
     assert {group: option, **chosen}.items() <= result.call.choices.items()
@@ -64,6 +70,13 @@ def test_an_option_holds_only_what_differs(path):
         assert name in defaults
         assert value != defaults[name] or name.endswith((".kind", ".source")), f"{name}: {value} is the default"
     assert first_comment(DIRS, path.parent.name, path.stem), "the first comment says what it is"
+
+
+def test_an_option_may_set_keys_of_other_groups():
+    found = with_options(TrainConfig, {"model": "tiny", "objective": "mlm"})
+    assert (found["objective"]["kind"], found["model"]["n_layer"]) == ("mlm", 2)
+    assert found["model"]["attention"]["causal"] is False and build(TrainConfig, found)
+    assert with_options(TrainConfig, {"objective": "next_token"}) == to_dict(TrainConfig())
 
 
 def test_every_file_is_of_a_command_or_a_group():

@@ -320,6 +320,13 @@ def test_halving_keeps_the_best_and_at_least_one(n, eta, rungs):
     assert min(bits, key=lambda number: (bits[number], number)) in alive
 
 
+def test_what_has_no_bits_per_byte_cannot_be_chosen_by_them():
+    halving.check_bits({"config": {}})
+    halving.check_bits({"config": {"objective": {"kind": "next_token"}}})
+    with pytest.raises(ConfigError, match="which hidden tokens"):
+        halving.check_bits({"config": {"objective": {"kind": "mlm"}}})
+
+
 def test_halving_takes_seeds_together():
     bits = {0: 1.0, 1: 4.0, 2: 2.0, 3: 2.0, 4: 0.5}
     assert halving.best([[0, 1], [2, 3]], bits, 2) == {2, 3}
@@ -379,6 +386,7 @@ def composed(*words):
         [],
         ["model=tiny", "data=pydoc", "optimizer=adamw", "lr=1e-3", "tokenizer=bpe", "tokenizer.vocab_size=500"],
         ["experiment=nanogpt_char_cpu", "model.n_layer=2"],
+        ["objective=mlm", "objective.mask_rate=0.3", "model=tiny"],
         ["prompt=${x} \\${y} 'a': [b]", "optimizer.betas=[0.8,0.9]", "seed=0"],
     ],
 )
@@ -399,6 +407,20 @@ def test_the_best_point_is_an_option_that_gives_its_config_again(here, words):
     saved["config"]["runtime"]["threads"] = 3
     assert "threads" not in best.option(saved).get("runtime", {})  # a share of this machine
     assert best.option(saved, ["runtime.threads"])["runtime"]["threads"] == 3
+
+
+def test_of_points_that_learnt_other_things_none_is_the_best(here):
+    from gptforge.jsonfile import write_json
+
+    points = [Point(n, [f"objective={kind}"], "done", 0) for n, kind in enumerate(("next_token", "mlm"))]
+    points[0].results = result(1.5)
+    sweep = made(points, here / "swept")
+    sweep.frozen(points[0]).parent.mkdir(parents=True)
+    for point in points:
+        write_json(sweep.frozen(point), composed(*point.overrides))
+    assert best.write(sweep) is None
+    write_json(sweep.frozen(points[1]), composed())
+    assert best.write(sweep) is not None
 
 
 def test_threads_are_shared_unless_asked_for(monkeypatch):

@@ -4,7 +4,7 @@ Knows conf/ and the frozen configs of a sweep, not how they were trained.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from gptforge.compose import default_options
 from gptforge.config import TrainConfig
 from gptforge.config.schema import flatten
 from gptforge.durable import make_directories, write_text
+from gptforge.history import NEXT_TOKEN
 from gptforge.jsonfile import read_json
 from gptforge.option_files import conf_dir, read_yaml, with_options
 from gptforge.sweep.points import BEST, Sweep
@@ -25,12 +26,13 @@ NOT_OF_IT = ("resume", "resume_allow", "dry_run", "ui", "runtime.threads", "trai
 
 
 def write(sweep: Sweep) -> Path | None:
-    """Writes experiment/best.yaml into the sweep's directory; None where no point has come to its end.
+    """Writes experiment/best.yaml into the sweep's directory; None where no point has come to its end, or where points
+    learnt other things (objective), of which none is the best.
 
     Of points that differ in their seed alone it is the first.
     """
     row = next((row for row in rows(sweep) if row.finished), None)
-    if row is None:
+    if row is None or len(set(_objectives(sweep))) > 1:
         return None
     saved = read_json(sweep.frozen(row.points[0]), "the frozen config")
     kept = {override.partition("=")[0] for override in row.points[0].overrides}
@@ -44,6 +46,13 @@ def write(sweep: Sweep) -> Path | None:
     make_directories(path.parent)
     write_text(path, "\n".join(head) + "\n" + yaml.safe_dump(option(saved, kept), sort_keys=False, allow_unicode=True))
     return path
+
+
+def _objectives(sweep: Sweep) -> Iterator[str]:
+    for point in sweep.points:
+        if sweep.frozen(point).exists():
+            config = read_json(sweep.frozen(point), "the frozen config")["config"]
+            yield config.get("objective", {}).get("kind", NEXT_TOKEN)
 
 
 def option(saved: dict[str, Any], typed: Collection[str] = ()) -> dict[str, Any]:

@@ -25,7 +25,8 @@ from gptforge.locks import is_held
 from gptforge.runs import CLAIM, LOCK, RUNS, SWEEP, Run
 
 INDEX = ".index.json"
-INDEX_VERSION = 1
+NEXT_TOKEN = "next_token"  # the objective of runs that do not say
+INDEX_VERSION = 2
 LEFT_OVER = ("checkpoints", "metrics.jsonl", "summary.json", "train.log")  # of a run that has lost its config
 RUNNING, DONE, STOPPED, FAILED, DEAD, BROKEN = "running", "done", "stopped", "failed", "dead", "broken"
 STATUSES = (RUNNING, DONE, STOPPED, FAILED, DEAD, BROKEN)
@@ -39,13 +40,15 @@ class Entry:
     """One run. `status`: running, done, stopped, failed (it has said why), dead (it has not), broken (cannot be read).
 
     `began` is in seconds since 1970, `seconds` were spent training, losses are in nats per token, `val_bpb` in bits per
-    byte of the newest evaluation; None is what is not known. `note` says why it failed or what is broken.
+    byte of the newest evaluation; `objective` says what the losses are of; None is what is not known. `note` says why
+    it failed or what is broken.
     """
 
     name: str
     status: str
     began: float
     model: str | None = None
+    objective: str | None = None
     data: str | None = None
     step: int | None = None
     steps: int | None = None
@@ -115,6 +118,7 @@ def read(name: str, run: Run) -> Entry:
     try:
         config = read_json(run.config, "the run's config")
         entry.model, entry.data = _text(config["choices"].get("model")), _text_of(config)
+        entry.objective = _text(config["config"].get("objective", {}).get("kind", NEXT_TOKEN))
         summary = read_json(run.summary, "the summary") if run.summary.exists() else {"status": RUNNING}
     except CheckpointError as e:
         entry.note = e.what

@@ -9,6 +9,8 @@ import yaml
 
 from gptforge.config.schema import to_dict
 
+WHOLE = "# @package _global_"  # the first line of an option that sets keys of other groups too
+
 
 def conf_dir() -> Path:
     """conf/ inside the installed package, or at the top of an editable checkout."""
@@ -28,7 +30,8 @@ def with_options(schema: type, chosen: Mapping[str, str | None]) -> dict[str, An
             continue  # the names may come from a file that anyone wrote
         path = Path(conf_dir(), group, f"{option}.yaml")
         if os.path.isfile(path):  # unlike Path.is_file it takes names that are too long
-            _merge(tree[group], read_yaml(path))
+            whole = path.read_text(encoding="utf-8").startswith(WHOLE)
+            _merge(tree if whole else tree[group], read_yaml(path))
     return tree
 
 

@@ -34,6 +34,7 @@ class Change:
 
 MIX = {"data.source": "mix", "data.path": None, "data.sources": [{"path": "text.txt"}, {"path": "more.txt"}]}
 HF = {"tokenizer.kind": "hf", "tokenizer.path": "hf.json"}
+MLM = {"objective.kind": "mlm", "model.attention.causal": False}
 NO_STEPS = {"train.steps": None}
 # Where another value alone would not do, or not mean anything
 CHANGES = {
@@ -70,6 +71,11 @@ CHANGES = {
     "model.attention.dense_every": Change("2", {"model.attention.window": 4}),
     "model.moe.bias_rate": Change("0.01", {"model.moe.n_expert": 4}),
     "model.rope.factor": Change("2"),
+    "model.attention.causal": Change("false", beside=("objective.kind=mlm",)),
+    "objective.kind": Change("mlm", beside=("model.attention.causal=false",)),
+    "objective.mask_rate": Change("0.3", MLM),
+    "objective.mask_fraction": Change("0.5", MLM),
+    "objective.random_fraction": Change("0.2", MLM),
     "sample.lookup": Change("2"),
     "runtime.device": Change("cpu"),
     "runtime.tf32": Change("false"),

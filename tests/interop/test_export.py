@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 import small
 from gptforge.checkpoint import load_model
@@ -16,11 +17,18 @@ from gptforge.interop import directory, tokenizer_json
 from gptforge.interop.express import family_of
 from gptforge.tokenizers import CharTokenizer
 from gptforge.tokenizers.byte import ByteTokenizer
+from gptforge.tokenizers.mask import mask_of
 
 TEXT = "to be or not to be: that is the question,\n  éè 漢字 1234 <|endoftext|>\n"
 LLAMA = {"bias": False, "position": "rope", "norm": {"kind": "rmsnorm"}, "mlp": {"kind": "swiglu"}}
 MIXTRAL = {"n_expert": 4, "score": "softmax", "bias": False}
 GPT2 = {"bias": True, "position": "learned"}
+
+
+ENCODER = {
+    "bias": True, "position": "learned", "segments": 2, "head_transform": True, "head_bias": True,
+    "attention": {"causal": False}, "norm": {"place": "post", "embeddings": True},
+}  # fmt: skip
 
 
 def cfg(**tree) -> ModelConfig:
@@ -31,6 +39,7 @@ def cfg(**tree) -> ModelConfig:
     ("tree", "family"),
     [
         (GPT2, "gpt2"),
+        (ENCODER, "bert"),
         (LLAMA, "llama"),
         (LLAMA | {"attention": {"window": 9, "n_kv_head": 2}}, "mistral"),
         (LLAMA | {"attention": {"qkv_bias": True}, "dropout": 0.1, "init_std": 0.1}, "qwen2"),
@@ -59,6 +68,8 @@ def test_the_family_of_a_model(tree, family):
         (LLAMA | {"attention": {"qk_norm": True}}, "model.attention.qk_norm=true"),
         (LLAMA | {"moe": {"n_expert": 4}}, "glm4_moe, lacks model.moe.n_shared=0"),
         (LLAMA | {"moe": {"n_expert": 4, "n_shared": 1}, "mlp": {"kind": "gelu"}}, "model.mlp.kind=gelu"),
+        (ENCODER | {"segments": 0}, r"the nearest, bert, lacks model\.segments=0"),
+        (LLAMA | {"attention": {"causal": False}}, r"the nearest, bert, lacks [\s\S]*model\.mlp\.kind=swiglu"),
     ],
 )
 def test_parts_that_no_family_has_are_named(tree, part):
@@ -120,6 +131,56 @@ def test_what_differs_is_not_given_its_name(trained, monkeypatch, capsys):
     monkeypatch.setattr(directory, "save", wrong)
     assert small.gptforge("export", "runs/one", "out=other") == 4 and not Path("other").exists()
     assert "another model than the one in memory" in capsys.readouterr().err
+
+
+BERT = {
+    "objective.kind": "mlm", "model.attention.causal": False, "model.bias": True, "model.position": "learned",
+    "model.segments": 2, "model.head_transform": True, "model.head_bias": True, "model.norm.place": "post",
+    "model.norm.embeddings": True, "model.mlp.kind": "gelu_erf", "tokenizer.kind": "byte",
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("own_folder")
+def test_an_encoder_goes_out_as_a_bert_and_comes_back(capsys):
+    transformers = pytest.importorskip("transformers")
+    small.write_text()
+    Path("runs").mkdir()
+    config = small.config(**{key.replace(".", "__"): value for key, value in BERT.items()}, train__steps=4)
+    assert small.gptforge(*small.typed(config, "runs/one")) == 0
+    assert small.gptforge("export", "runs/one") == 0
+    other = transformers.AutoModelForMaskedLM.from_pretrained("export/one").eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained("export/one")
+    assert (tokenizer.mask_token, tokenizer.mask_token_id) == ("[MASK]", 256)
+    ids = tokenizer("to be [MASK]r not").input_ids
+    model = load_model("runs/one").model
+    with torch.no_grad():
+        torch.testing.assert_close(other(torch.tensor([ids])).logits, model(torch.tensor([ids])), rtol=1e-5, atol=1e-5)
+    assert 256 in ids and not Path("export/one/generation_config.json").exists()
+    card = Path("export/one/README.md").read_text()
+    assert "fill-mask" in card and "continues texts" not in card and "loss of hidden tokens" in card
+    capsys.readouterr()
+    weights = Path("export/one", directory.WEIGHTS)
+    save_file(load_file(weights) | {"bert.pooler.dense.bias": torch.ones(32)}, weights)
+    assert small.gptforge("import", "export/one") == 0
+    said = capsys.readouterr().out
+    assert "note: left out, for other objectives use it: bert.pooler" in said and "next:   gptforge eval ckpt=" in said
+    again = load_model("latest")
+    assert again.config.objective.kind == "mlm" and mask_of(again.tokenizer) == 256
+    assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), model.parameters(), strict=True))
+
+
+def test_a_bert_with_its_own_tokenizer_is_refused_with_what_to_do(tmp_path, capsys):
+    transformers = pytest.importorskip("transformers")
+    sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 8}
+    config = transformers.AutoConfig.for_model("bert", **sizes, vocab_size=9, max_position_embeddings=8)
+    transformers.BertForPreTraining(config).save_pretrained(tmp_path)
+    pieces = {"type": "WordPiece", "vocab": {"[MASK]": 0, "a": 1}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": pieces, "added_tokens": []}))
+    assert small.gptforge("import", str(tmp_path)) == 3
+    said = " ".join(capsys.readouterr().err.split())
+    assert "holds a WordPiece model, as BERT's is" in said and "tokenizer_path=PATH" in said
+    assert "directory.load(PATH)" in said
+    assert directory.load(tmp_path).cfg.segments == 2 and "seq_relationship" in directory.left_out(tmp_path)[0]
 
 
 @pytest.mark.parametrize("tokenizer", [CharTokenizer(TEXT), ByteTokenizer()], ids=lambda t: t.kind)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 
 from gptforge.errors import CheckpointError, ConfigError, DataError  # noqa: E402
 from gptforge.interop import sources  # noqa: E402
-from gptforge.interop.directory import WEIGHTS, Shards, assembled, load, save, shards  # noqa: E402
+from gptforge.interop.directory import WEIGHTS, Shards, assembled, left_out, load, save, shards  # noqa: E402
 from gptforge.interop.families import FAMILIES, model_config, of  # noqa: E402
 
 VOCAB = 61
@@ -31,6 +31,10 @@ LLAMA3 = {
 LINEAR = {"rope_type": "linear", "rope_theta": 500.0, "factor": 3.0}
 EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 20}
 WINDOW = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 0}
+BERT = {
+    "num_hidden_layers": 3, "num_attention_heads": 3, "hidden_size": 30, "intermediate_size": 77,
+    "max_position_embeddings": 24, "vocab_size": VOCAB,
+}  # fmt: skip
 MODELS: dict[str, tuple[str, dict]] = {
     "gpt2": ("gpt2", {"n_layer": 3, "n_head": 3, "n_embd": 30, "n_positions": 24, "vocab_size": VOCAB}),
     "gpt2, odd": (
@@ -64,6 +68,11 @@ MODELS: dict[str, tuple[str, dict]] = {
            "head_dim": 16, "attention_bias": True, "norm_topk_prob": False, "tie_word_embeddings": True,
            "rope_parameters": {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 0.25}},
     ),
+    "bert": ("bert", BERT),
+    "bert, odd": (
+        "bert",
+        BERT | {"num_attention_heads": 5, "type_vocab_size": 3, "hidden_act": "gelu_new", "layer_norm_eps": 1e-3},
+    ),
 }  # fmt: skip
 each = pytest.mark.parametrize("name", MODELS)
 
@@ -72,20 +81,24 @@ def close(found: torch.Tensor, wanted: torch.Tensor) -> None:
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
 
 
+def theirs_class(name: str):
+    return transformers.AutoModelForMaskedLM if name.startswith("bert") else transformers.AutoModelForCausalLM
+
+
 def theirs(kind: tuple[str, dict], seed: int):
     """A model of theirs whose weights, biases and gains are all drawn."""
     model_type, options = kind
     config = transformers.AutoConfig.for_model(model_type, **options)
     config._attn_implementation, config._experts_implementation = "eager", "eager"  # the other takes no odd widths
     torch.manual_seed(seed)
-    model = transformers.AutoModelForCausalLM.from_config(config).eval().float()
+    model = theirs_class(model_type).from_config(config).eval().float()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     for name, buffer in model.named_buffers():
         if "bias" in name:
             torch.nn.init.normal_(buffer, std=0.2)
     for name, parameter in model.named_parameters():
-        if "norm" in name or ".ln_" in name:
+        if "norm" in name.lower() or ".ln_" in name:
             parameter.data += 1
     return model
 
@@ -99,9 +112,27 @@ def test_logits_are_theirs(name, seed, tmp_path):
     model = load(tmp_path)
     tokens = torch.randint(VOCAB, (2, 23), generator=torch.Generator().manual_seed(seed))
     close(model(tokens), other(tokens).logits)
-    padded = torch.cat((tokens[:, :15], torch.zeros(2, 5, dtype=torch.long)), 1)
-    seen = torch.tensor([[1] * 15 + [0] * 5] * 2)
-    close(model(tokens[:, :15]), other(padded, attention_mask=seen).logits[:, :15])
+
+
+@each
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@torch.no_grad()
+def test_padding_is_theirs(name, seed, tmp_path):
+    """Rows of other lengths, filled up on one side: where theirs has a mask, ours has a document of what fills."""
+    other = theirs(MODELS[name], seed)
+    other.save_pretrained(tmp_path)
+    model = load(tmp_path)
+    tokens = torch.randint(VOCAB, (2, 20), generator=torch.Generator().manual_seed(seed))
+    for side in ("left", "right"):
+        seen = torch.ones(2, 20, dtype=torch.long)
+        for row, filled in enumerate((5, 11)):
+            seen[row, slice(filled) if side == "left" else slice(-filled, None)] = 0
+        positions = (seen.cumsum(1) - 1).clamp(min=0)  # both count from a row's first token
+        wanted = other(tokens, attention_mask=seen, position_ids=positions).logits
+        found = model(tokens, documents=seen)
+        for row, there in enumerate(seen.bool()):
+            close(found[row, there], wanted[row, there])
+            close(model(tokens[row, there][None])[0], wanted[row, there])
 
 
 @each
@@ -115,7 +146,8 @@ def test_there_and_back_are_the_same_bits_and_the_same_model(name, tmp_path):
     before, after = (load_file(tmp_path / place / WEIGHTS) for place in ("theirs", "ours"))
     assert before.keys() == after.keys() and all(torch.equal(before[n], after[n]) for n in before)
     assert load(tmp_path / "ours").cfg == model.cfg
-    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours", experts_implementation="eager").eval()
+    options = {} if name.startswith("bert") else {"experts_implementation": "eager"}
+    again = theirs_class(name).from_pretrained(tmp_path / "ours", **options).eval()
     tokens = torch.randint(VOCAB, (2, 23), generator=torch.Generator().manual_seed(5))
     close(again(tokens).logits, model(tokens))
 
@@ -139,6 +171,29 @@ def test_a_bare_gpt2_has_no_prefix(tmp_path):
     tokens = torch.arange(20)[None]
     with torch.no_grad():
         close(load(tmp_path)(tokens), other(tokens).logits)
+
+
+@torch.no_grad()
+def test_a_bert_of_the_first_years_and_of_two_objectives(tmp_path):
+    """bert-base-uncased has norms with gamma and beta, a pooler, and the head of the next sentence."""
+    other = theirs(MODELS["bert"], 1)
+    other.save_pretrained(tmp_path)
+    assert left_out(tmp_path) == []
+    state = load_file(tmp_path / WEIGHTS)
+    for new, old in (("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta")):
+        state = {name.replace(new, old): tensor for name, tensor in state.items()}
+    state |= {"bert.pooler.dense.weight": torch.ones(30, 30), "cls.seq_relationship.bias": torch.ones(2)}
+    save_file(state, tmp_path / WEIGHTS)
+    tokens = torch.arange(20)[None]
+    close(load(tmp_path)(tokens), other(tokens).logits)
+    (told,) = left_out(tmp_path)
+    assert told == "left out, for other objectives use it: bert.pooler, cls.seq_relationship"
+
+
+def test_a_bert_without_its_head_is_refused(tmp_path):
+    theirs(MODELS["bert"], 1).bert.save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"there is no tensor cls\.predictions"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +275,7 @@ def test_pickles_code_and_torn_files_are_refused(tmp_path):
 def test_a_family_that_is_not_known_is_named_with_those_that_are():
     with pytest.raises(ConfigError, match=r"no model_type 'lama'[\s\S]*llama is known"):
         of({"model_type": "lama"})
-    assert set(FAMILIES) >= {"gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3"}
+    assert set(FAMILIES) >= {"gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "bert"}
 
 
 @pytest.mark.parametrize(
@@ -237,11 +292,16 @@ def test_a_family_that_is_not_known_is_named_with_those_that_are():
         ("mixtral", {}, "there is no num_local_experts"),
         ("qwen3_moe", EXPERTS, "there is no num_local_experts"),
         ("glm4_moe", EXPERTS, "there is no num_local_experts"),
+        ("bert", {"hidden_act": "relu"}, "activation relu"),
+        ("bert", {"is_decoder": True}, "is_decoder=True"),
+        ("bert", {"position_embedding_type": "relative_key"}, "position_embedding_type=relative_key"),
+        ("bert", {"tie_word_embeddings": False}, "tie_word_embeddings=False"),
+        ("bert", {"type_vocab_size": 0}, "type_vocab_size=0"),
     ],
 )
 def test_what_the_parts_cannot_express_is_refused(model_type, changes, what):
     with pytest.raises(ConfigError, match=what):
-        model_config({"model_type": model_type, **(NEOX if model_type == "gpt_neox" else LLAMA), **changes})
+        model_config({"model_type": model_type, **{"gpt_neox": NEOX, "bert": BERT}.get(model_type, LLAMA), **changes})
 
 
 @pytest.mark.parametrize("model_type", ["llama", "gpt_neox"])

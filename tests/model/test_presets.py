@@ -37,6 +37,7 @@ PUBLISHED = {
     "qwen3-0.6b": (151_936, 596_049_920), "qwen3-1.7b": (151_936, 1_720_574_976),
     "qwen3-4b": (151_936, 4_022_468_096), "qwen3-8b": (151_936, 8_190_735_360),
     "mixtral-8x7b": (32_000, 46_702_792_704), "qwen3-30b-a3b": (151_936, 30_532_122_624),
+    "bert_base": (30_522, 109_514_298),  # without the pooler, which the paper's 110 M have
 }  # fmt: skip
 # Of those with experts, in billions, what a token passes through: their papers and model cards
 ACTIVE = {"mixtral-8x7b": 12.9, "qwen3-30b-a3b": 3.3}

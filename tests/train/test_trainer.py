@@ -553,10 +553,10 @@ def test_best_is_the_lowest_and_the_first_of_equals(losses):
 def test_the_recorded_loss_is_the_mean_over_tokens(parts):
     state = TrainState()
     for loss, tokens in parts:
-        state.advance(loss, tokens)
+        state.advance(loss, tokens, 7 * tokens)  # of which a seventh is learnt
     total = sum(tokens for _, tokens in parts)
     assert state.take_loss() == pytest.approx(sum(loss for loss, _ in parts) / total)
-    assert (state.step, state.tokens, state.loss_tokens) == (len(parts), total, 0)
+    assert (state.step, state.tokens, state.loss_tokens) == (len(parts), 7 * total, 0)
 
 
 def test_a_model_larger_than_memory_is_refused_before_it_is_built(own_folder):

@@ -19,7 +19,7 @@ def run(cfg: EvalTextConfig, call: Call) -> int:
 
     from gptforge import runtime
     from gptforge.checkpoint import load_model
-    from gptforge.evals import measure, show
+    from gptforge.evals import cloze, measure, show
 
     # float32 unless asked for: a number should not depend on the machine
     chosen = runtime.choose(dataclasses.replace(cfg.runtime, dtype=cfg.runtime.dtype or "float32"), runtime.probe())
@@ -41,7 +41,8 @@ def run(cfg: EvalTextConfig, call: Call) -> int:
 
         result = tasks.run_tasks(cfg, loaded, chosen, warn, progress)
     else:
-        shown, result = show, measure.measure(cfg, loaded, chosen, warn, progress)
+        of = measure if loaded.config.model.attention.causal else cloze
+        shown, result = show, of.measure(cfg, loaded, chosen, warn, progress)
     screen = Screen(sys.stdout)
     try:
         path = show.save(result, place, shown.file_name(result))

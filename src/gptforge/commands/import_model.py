@@ -18,9 +18,12 @@ def run(cfg: ImportConfig, call: Call) -> int:
         print(json.dumps({"run": made.pointer_name, **summary}, indent=2))
         return 0
     screen = Screen(sys.stdout)
-    for note in source.tokenizer.notes:
+    for note in source.notes:
         screen.line(f"note: {note}")
     screen.line(f"{summary['parameters']:,} parameters, {source.model.vocab_size:,} tokens, from {source.path}")
-    screen.line(f"next:   gptforge sample ckpt={made.pointer_name}")
-    screen.line(f"        gptforge train init={made.pointer_name} data=PATH")
+    if source.model.cfg.attention.causal:
+        screen.line(f"next:   gptforge sample ckpt={made.pointer_name}")
+        screen.line(f"        gptforge train init={made.pointer_name} data=PATH")
+    else:
+        screen.line(f"next:   gptforge eval ckpt={made.pointer_name} data=PATH")
     return 0

@@ -18,7 +18,7 @@ def run(cfg: SampleConfig, call: Call) -> int:
 
     from gptforge import runtime
     from gptforge.checkpoint import load_model, same_tokens
-    from gptforge.sampling import console, generate_text, how_for, rows_at_once
+    from gptforge.sampling import console, generate_text, how_for, must_write, rows_at_once
 
     prompts = console.prompts(cfg)
     sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="replace")  # type: ignore[union-attr]
@@ -28,6 +28,7 @@ def run(cfg: SampleConfig, call: Call) -> int:
     loaded = load_model(cfg.ckpt, chosen.torch_device, cfg.tokenizer.unknown)
     small = load_model(cfg.draft, chosen.torch_device, cfg.tokenizer.unknown) if cfg.draft else None
     model, device, block_size = loaded.model, str(chosen.device.value), loaded.config.model.block_size
+    must_write(model)
     for warning in [*loaded.warnings, *(small.warnings if small else [])]:
         warn(warning)
     for prompt in prompts:

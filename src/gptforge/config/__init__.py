@@ -15,6 +15,7 @@ from gptforge.config.eval import EvalDataConfig, EvalTextConfig
 from gptforge.config.interop import ExportConfig, ImportConfig
 from gptforge.config.loop import CheckpointConfig, EvalConfig, LogConfig, LoopConfig
 from gptforge.config.model import ModelConfig
+from gptforge.config.objective import MLM, ObjectiveConfig
 from gptforge.config.optim import OptimizerConfig, ScheduleConfig
 from gptforge.config.parallel import ParallelConfig
 from gptforge.config.report import ReportConfig
@@ -45,6 +46,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     clean: CleanConfig = field(default_factory=CleanConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     train: LoopConfig = field(default_factory=LoopConfig)
@@ -76,6 +78,13 @@ class TrainConfig:
 
     def problems(self) -> Iterator[Problem]:
         yield from self.clean.split_problems(self.data.split)
+        causal, masked = self.model.attention.causal, self.objective.kind == MLM
+        if causal and masked:
+            what = "objective=mlm finds tokens by those on both sides, of which model.attention.causal=true sees one"
+            yield Problem("model.attention.causal", what, "model.attention.causal=false")
+        if not causal and not masked:
+            what = "model.attention.causal=false sees the next token, so there is nothing to learn of it"
+            yield Problem("model.attention.causal", what, "objective=mlm, or model.attention.causal=true")
         if self.resume_allow and not self.resume:
             yield Problem("resume_allow", "resume_allow is used only with resume=…", "resume=latest")
         if self.parallel.kind == "ddp" and self.runtime.device == "mps":
@@ -204,8 +213,8 @@ SCHEMAS: dict[str, type] = {
 __all__ = [
     "MISSING", "SCHEMAS", "SCHEMA_VERSION", "CheckpointConfig", "CleanConfig", "CompareConfig", "DataConfig",
     "DoctorConfig", "EvalConfig", "EvalDataConfig", "EvalTextConfig", "ExportConfig", "ImportConfig", "InfoConfig",
-    "LogConfig", "LoopConfig", "ModelConfig", "OptimizerConfig", "ParallelConfig", "PrepareConfig", "ReportConfig",
-    "ReproduceConfig", "RunsConfig", "RunsExportConfig", "RunsPruneConfig", "RunsRmConfig", "RunsTagConfig",
-    "RuntimeConfig", "SampleConfig", "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig", "ShowConfig",
-    "SweepConfig", "TokenizerConfig", "TokenizerReportConfig", "TrainConfig",
+    "LogConfig", "LoopConfig", "ModelConfig", "ObjectiveConfig", "OptimizerConfig", "ParallelConfig", "PrepareConfig",
+    "ReportConfig", "ReproduceConfig", "RunsConfig", "RunsExportConfig", "RunsPruneConfig", "RunsRmConfig",
+    "RunsTagConfig", "RuntimeConfig", "SampleConfig", "SampleTokenizerConfig", "SamplingConfig", "ScheduleConfig",
+    "ShowConfig", "SweepConfig", "TokenizerConfig", "TokenizerReportConfig", "TrainConfig",
 ]  # fmt: skip

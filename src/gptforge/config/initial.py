@@ -43,9 +43,13 @@ def begun_from(tree: dict[str, Any], typed: Typed) -> tuple[dict[str, Any], dict
     base = load_config(TrainConfig, run.config)
     model = flatten(to_dict(base.model))
     own = _set_beside(flatten(tree["model"]), typed)
-    if problems := list(_options(init, typed)) or list(_keys(init, base.model, model, own)):
+    if problems := [*_options(init, typed), *_objective(init, base, tree, typed)] or list(
+        _keys(init, base.model, model, own)
+    ):
         raise config_error(problems)
     changed: dict[str, Any] = {**tree, "init": str(newest), "model": _nested(model | own)}
+    if tree["objective"]["kind"] != base.objective.kind:
+        changed["objective"] = to_dict(base.objective)
     changed["tokenizer"] = to_dict(base.tokenizer) | {"unknown": tree["tokenizer"].get("unknown", "error")}
     before = read_saved(run.config).get("choices", {})
     label = str(before.get("model") or Path(run.path).name)
@@ -67,6 +71,15 @@ def _options(init: str, typed: Typed) -> Iterator[Problem]:
     for name in sorted(typed.names):
         if name.startswith("tokenizer.") and name != "tokenizer.unknown":
             yield Problem(name, f"{name}: init={init} brings its own tokenizer", f"leave {name} out")
+
+
+def _objective(init: str, base: TrainConfig, tree: Mapping[str, Any], typed: Typed) -> Iterator[Problem]:
+    """A model that sees both sides of a token is another than one that sees its left."""
+    asked, kind = tree["objective"]["kind"], base.objective.kind
+    if asked != kind and {"objective", "objective.kind"} & typed.names:
+        yield Problem(
+            "objective", f"objective={asked}: init={init} is a model of objective={kind}", f"objective={kind}"
+        )
 
 
 def _keys(init: str, base: ModelConfig, model: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[Problem]:

@@ -12,8 +12,12 @@ DROPOUT = Resume.UNLESS_ALLOWED
 
 @dataclass(kw_only=True, slots=True)
 class AttentionConfig:
-    """Causal self-attention."""
+    """Self-attention."""
 
+    causal: bool = key(
+        True, "a token sees those before it alone; false: those after it too (BERT), which objective=mlm trains",
+        resume=IDENTITY,
+    )  # fmt: skip
     n_kv_head: int | None = key(
         None, "key/value heads (grouped-query attention); null: n_head", resume=IDENTITY, ge=1, le=10_000
     )
@@ -93,6 +97,7 @@ class NormConfig:
     shared: bool = key(
         True, "with parallel_residual: one norm for both branches (GPT-J), else one each (GPT-NeoX)", resume=IDENTITY
     )
+    embeddings: bool = key(False, "a norm of the embeddings too, before the first block (BERT)", resume=IDENTITY)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -117,7 +122,7 @@ class RopeConfig:
 
 @dataclass(kw_only=True, slots=True)
 class ModelConfig:
-    """The decoder-only transformer."""
+    """The transformer: a decoder, or with attention.causal=false an encoder."""
 
     n_layer: int = key(4, "number of blocks", resume=IDENTITY, ge=1, le=10_000)
     n_head: int = key(4, "attention heads in a block", resume=IDENTITY, ge=1, le=10_000)
@@ -138,6 +143,17 @@ class ModelConfig:
         resume=IDENTITY,
         choices=("scaled", "full", "zero"),
     )
+    segments: int = key(
+        0,
+        "embeddings of segments, of which all tokens are in the first (BERT: 2); 0: none",
+        resume=IDENTITY,
+        ge=0,
+        le=1000,
+    )
+    head_transform: bool = key(
+        False, "before the output once more a linear layer, the MLP's activation and a norm (BERT)", resume=IDENTITY
+    )
+    head_bias: bool = key(False, "a bias for each token of the output (BERT)", resume=IDENTITY)
     attention: AttentionConfig = field(default_factory=AttentionConfig)
     mlp: MLPConfig = field(default_factory=MLPConfig)
     moe: MoEConfig = field(default_factory=MoEConfig)
@@ -189,6 +205,9 @@ class ModelConfig:
         return self.attention.window is None or (every is not None and layer % every == 0)
 
     def problems(self) -> Iterator[Problem]:
+        if self.attention.window is not None and not self.attention.causal:
+            what = "model.attention.window counts the tokens before, and with causal=false there are tokens after too"
+            yield Problem("model.attention.window", what, "model.attention.window=null")
         if self.attention.qk_gain and not self.attention.qk_norm:
             what = "model.attention.qk_gain is the gain of a norm that there is not"
             yield Problem("model.attention.qk_gain", what, "model.attention.qk_norm=true")

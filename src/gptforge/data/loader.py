@@ -40,10 +40,13 @@ class TrainLoader:
         """How many samples one pass over the text has."""
         return self.order.windows_per_epoch
 
+    def samples(self, step: int, rows: slice = slice(None)) -> np.ndarray:
+        """The numbers of the samples that these rows are, counted over the run."""
+        return step * self._batch_size + np.arange(self._batch_size)[rows]
+
     def batch(self, step: int, rows: slice = slice(None)) -> Batch:
         """Some rows of the global batch of a step (counted from 0), on the CPU."""
-        indices = step * self._batch_size + np.arange(self._batch_size)[rows]
-        positions = self.order.starts(indices)[:, None] + self._span
+        positions = self.order.starts(self.samples(step, rows))[:, None] + self._span
         windows = self._tokens[positions].astype(np.int64)
         return _batch(windows[:, :-1], windows[:, 1:], _owners(positions[:, 1:], self._documents))
 

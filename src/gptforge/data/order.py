@@ -32,6 +32,16 @@ def _mixed_array(values: np.ndarray) -> np.ndarray:
     return values ^ (values >> np.uint64(31))
 
 
+def uniform(key: int, rows: np.ndarray, columns: int) -> np.ndarray:
+    """Numbers in [0, 1) that depend on `key`, row and column alone, for row numbers (m,): float64 (m, columns).
+
+    Each row is a sequence of splitmix64 (Steele et al. 2014) from a seed that its number gives.
+    """
+    seeds = _mixed_array(np.asarray(rows).astype(np.uint64) ^ np.uint64(key))
+    steps = (np.arange(columns, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    return (_mixed_array(seeds[:, None] + steps) >> np.uint64(11)) * 2.0**-53
+
+
 def permuted(indices: np.ndarray, n: int, key: int) -> np.ndarray:
     """Where a permutation of 0 .. n-1, chosen by `key`, sends the indices (m,): int64 (m,), no table.
 

@@ -62,7 +62,7 @@ def measure(
     for a model whose loss is not finite.
     """
     report = on_progress or (lambda doing, share: None)
-    windows = _windows(cfg, loaded.config, str(chosen.device.value))
+    windows = windows_of(cfg, loaded.config, str(chosen.device.value))
     reader = Reader(loaded.path, loaded.config, loaded.tokenizer, on_progress)
     text, learnt, warnings = reader.read(cfg.data, cfg.split)
     if text.left_out:
@@ -87,7 +87,7 @@ def measure(
         "schema_version": SCHEMA_VERSION,
         "checkpoint": {"path": str(loaded.path), "step": loaded.step},
         "text": facts,
-        "how": _how(windows, chosen, text) | {"weights": cfg.weights, "loss_of_float_weights": unrounded},
+        "how": how(windows, chosen, text) | {"weights": cfg.weights, "loss_of_float_weights": unrounded},
         **_figures(cfg, text, scored, windows.block_size),
         "baselines": _baselines(cfg, text, learnt, loaded, report),
         **_breakdown(cfg, text, scored, windows, loaded),
@@ -97,7 +97,7 @@ def measure(
     }
 
 
-def _windows(cfg: EvalTextConfig, trained: TrainConfig, device: str) -> Windows:
+def windows_of(cfg: EvalTextConfig, trained: TrainConfig, device: str) -> Windows:
     block_size = trained.model.block_size
     stride = cfg.stride or block_size
     if stride > block_size:
@@ -121,11 +121,15 @@ def _scores(loaded: Loaded, text: Text, windows: Windows, chosen: machine.Runtim
         report("evaluating", done / n_labels)
 
     with machine.out_of_memory_as_error(f"batch_size={max(1, windows.batch_size // 4)}", "runtime.device=cpu"):
-        scores = score(loaded.model, batches, lambda: machine.autocast(chosen), count)
+        return checked(score(loaded.model, batches, lambda: machine.autocast(chosen), count))
+
+
+def checked(scores: Scores) -> Scores:
+    """The scores. Raises NumericalError if they are not finite."""
     bad = ~np.isfinite(scores.nats)
     if bad.any():
         raise NumericalError(
-            f"the model's loss is not finite for {int(bad.sum()):,} of {n_labels:,} tokens",
+            f"the model's loss is not finite for {int(bad.sum()):,} of {len(bad):,} tokens",
             where=f"first at token {int(bad.argmax()) + 1:,} of the text",
             fix=["runtime.dtype=float32", "an earlier checkpoint: ckpt=PATH"],
         )
@@ -159,7 +163,7 @@ def _facts(text: Text, scored: Scored) -> dict[str, Any]:
     }
 
 
-def _how(windows: Windows, chosen: machine.Runtime, text: Text) -> dict[str, Any]:
+def how(windows: Windows, chosen: machine.Runtime, text: Text) -> dict[str, Any]:
     return {
         **dataclasses.asdict(windows),
         "least_context": windows.block_size - windows.stride,

@@ -14,6 +14,9 @@ from gptforge.logs.screen import Screen
 MOST_SOURCES = 10  # files shown; the JSON has all
 NAMES = {
     "loss": ("loss", "nats per token"),
+    "cloze_loss": ("of those the mask hid", "nats per token"),
+    "cloze_top1": ("hidden token right", "of those the mask hid"),
+    "cloze_top5": ("among the first 5", "of those the mask hid"),
     "perplexity": ("perplexity", ""),
     "bits_per_byte": ("bits per byte", ""),
     "bits_per_character": ("bits per character", ""),
@@ -59,7 +62,11 @@ def head(result: Mapping[str, Any]) -> Iterator[str]:
     text, how, checkpoint = result["text"], result["how"], result["checkpoint"]
     part = {"all": "", "val": "the validation part of ", "train": "the training part of "}[text["split"]]
     yield f"{run_of(Path(checkpoint['path'])).name}, step {checkpoint['step']:,}, on {part}{text['label']}"
-    sizes = f"{text['scored_tokens']:,} tokens, {text['scored_bytes']:,} bytes"
+    sizes = f"{text['scored_tokens']:,} tokens"
+    if "scored_bytes" in text:
+        sizes += f", {text['scored_bytes']:,} bytes"
+    else:
+        sizes += f" to be found of {text['tokens']:,}, {result['hidden_tokens']:,} of them hidden"
     documents = f", {text['documents']:,} documents" if text["documents"] > 1 else ""
     yield f"{sizes}{documents}; windows of {how['block_size']} tokens, {how['dtype']} on {how['device']}"
     if how.get("weights"):
@@ -70,7 +77,7 @@ def head(result: Mapping[str, Any]) -> Iterator[str]:
     if how["stride"] < how["block_size"]:
         least = f"after the first window every token has at least {how['least_context']} before it"
         yield f"stride {how['stride']}: {least}; each is read {how['times_read']:.1f} times"
-    if text["seen_share"] is not None:
+    if text.get("seen_share") is not None:
         yield f"{text['seen_share']:.2%} of its passages of {text['seen_length']} tokens are in the training text too"
 
 
@@ -78,7 +85,9 @@ def tables(result: Mapping[str, Any]) -> Iterator[Table]:
     """The numbers, the baselines, the loss by context and by source."""
     rows = []
     for key, (name, unit) in NAMES.items():
-        form = "{:.2%}" if key.startswith("accuracy") else "{:.4f}"
+        if key not in result:  # next tokens have other figures than hidden ones
+            continue
+        form = "{:.2%}" if "_top" in key else "{:.4f}"
         low_high = result["intervals"].get(key)
         between = f"{form.format(low_high[0])} to {form.format(low_high[1])}" if low_high else ""
         rows.append((name, form.format(result[key]), unit, between))
@@ -89,8 +98,8 @@ def tables(result: Mapping[str, Any]) -> Iterator[Table]:
     if result["baselines"]:
         yield _baselines(result)
     columns = ("tokens before", ">loss", ">tokens")
-    groups = result["by_context"]
-    yield Table("loss by context", columns, [(_span(g), f"{g['loss']:.4f}", f"{g['tokens']:,}") for g in groups])
+    if groups := result["by_context"]:
+        yield Table("loss by context", columns, [(_span(g), f"{g['loss']:.4f}", f"{g['tokens']:,}") for g in groups])
     if files := result["by_source"]:
         shown = files[:MOST_SOURCES]
         title = f"by file, the worst {len(shown)} of {len(files)}" if len(shown) < len(files) else "by file"

@@ -69,6 +69,13 @@ def load(path: Path) -> Transformer:
     return assembled(config, shards(path))
 
 
+def left_out(path: Path) -> list[str]:
+    """Of a directory that has been loaded, what to say of tensors that have no part in what the model computes."""
+    begins = of(read_json(path / CONFIG, "the config")).left_out
+    found = sorted({begin.rstrip(".") for begin in begins for name in shards(path).files if name.startswith(begin)})
+    return [f"left out, for other objectives use it: {', '.join(found)}"] if found else []
+
+
 def assembled(config: Mapping[str, Any], found: Found, links: Links | None = None) -> Transformer:
     """A model out of a config.json and tensors, by their names in transformers unless `links` has others.
 
@@ -115,11 +122,19 @@ def _plain(name: Any) -> bool:
     return isinstance(name, str) and name == Path(name).name and name not in ("", ".", "..")
 
 
+def _as_there(name: str, files: Mapping[str, str]) -> str:
+    """A tensor's name in a file: it may lack the prefix, or be one of the first years' (BERT's), when a norm had gamma
+    and beta."""
+    old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+    bare = name.partition(".")[2]
+    return next((form for form in (name, old) if form in files), bare)
+
+
 def _joined(model: Transformer, links: Iterator[Link], found: Found) -> Iterator[tuple[str, Tensor]]:
     """Our tensors by name. Those of a bare model may lack the prefix that the whole one has, as GPT-2's do."""
     wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
     for link in links:
-        names = [name if name in found.files else name.partition(".")[2] for name in link.names]
+        names = [_as_there(name, found.files) for name in link.names]
         if lost := [name for name, own in zip(link.names, names, strict=True) if own not in found.files]:
             raise CheckpointError(f"there is no tensor {lost[0]}", where=str(found.path))
         own = link.joined([found[name] for name in names])

@@ -23,6 +23,7 @@ from gptforge.interop.place import placed, refuse_existing
 from gptforge.interop.precision import DTYPES, check_range
 from gptforge.jsonfile import write_json
 from gptforge.model import Transformer
+from gptforge.tokenizers.mask import mask_of
 
 PROBES, PROBE_LENGTH = 2, 32  # texts of random tokens on which the two models must agree
 
@@ -50,11 +51,15 @@ def _write_rest(loaded: Loaded, family: Family, summary: Mapping[str, Any], path
     ends = {} if tokenizer.eos is None else {"eos_token": names[tokenizer.eos]}
     told: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **ends}
     told["model_max_length"] = loaded.config.model.block_size
+    writes = loaded.config.model.attention.causal
+    if not writes:
+        told["mask_token"] = names[mask_of(tokenizer)]
     template = loaded.path / TEMPLATE
     if template.exists():
         write(path / TEMPLATE, template.read_bytes())
     write_json(path / "tokenizer_config.json", told)
-    write_json(path / "generation_config.json", {} if tokenizer.eos is None else {"eos_token_id": tokenizer.eos})
+    if writes:
+        write_json(path / "generation_config.json", {} if tokenizer.eos is None else {"eos_token_id": tokenizer.eos})
     write_text(path / "README.md", card(loaded, family, summary))
 
 
@@ -69,10 +74,18 @@ def _check(model: Transformer, path: Path) -> None:
 
 
 MEASURED = {"val_loss": "validation loss (nats per token)", "val_bpb": "bits per byte", "tokens": "tokens learnt"}
-LIMITS = """
+OF_HIDDEN = {"val_loss": "validation loss of hidden tokens (nats per token)", "tokens": "tokens read"}
+KINDS = {True: "text-generation", False: "fill-mask"}  # whether it writes: what the model hub calls that
+LIMITS = {
+    True: """
 It continues texts of the kind that it learnt. What it says of the world is not to be relied on, and to whatever those
 texts were biased, so is it.
-"""
+""",
+    False: """
+It finds single hidden tokens of texts of the kind that it learnt, and writes none. To whatever those texts were biased,
+so is it.
+""",
+}
 
 
 def card(loaded: Loaded, family: Family, summary: Mapping[str, Any]) -> str:
@@ -80,14 +93,16 @@ def card(loaded: Loaded, family: Family, summary: Mapping[str, Any]) -> str:
     cfg, config = loaded.config.model, loaded.config
     shape = f"{cfg.n_layer} layers, {cfg.n_head} heads, width {cfg.n_embd}, context {cfg.block_size}"
     parameters = shown_count(sum(p.numel() for p in loaded.model.parameters()))
-    lines = ["---", "library_name: transformers", "pipeline_tag: text-generation", "tags: [gptforge]", "---", ""]
+    kind = KINDS[cfg.attention.causal]
+    lines = ["---", "library_name: transformers", f"pipeline_tag: {kind}", "tags: [gptforge]", "---", ""]
     lines += [f"# {loaded.path.resolve().parents[1].name}", ""]
     lines += [f"A {family.architecture} with {parameters} parameters ({shape}).", ""]
     if loaded.step:
         lines += [f"Trained by gptforge {__version__} for {loaded.step:,} steps on data={config.data.source}.", ""]
     else:
         lines += [f"Imported by gptforge {__version__} from {Path(config.tokenizer.path or '').name}.", ""]
-    found = [(what, summary[key]) for key, what in MEASURED.items() if isinstance(summary.get(key), int | float)]
+    named = MEASURED if cfg.attention.causal else MEASURED | OF_HIDDEN
+    found = [(what, summary[key]) for key, what in named.items() if isinstance(summary.get(key), int | float)]
     if found:
         lines += ["| measured | |", "|---|---|", *(f"| {what} | {value:,.6g} |" for what, value in found)]
-    return "\n".join(lines) + LIMITS
+    return "\n".join(lines) + LIMITS[cfg.attention.causal]

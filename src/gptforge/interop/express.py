@@ -29,7 +29,8 @@ def nearest_family(cfg: ModelConfig) -> tuple[str, list[str], list[str]]:
             found[name] = differences(cfg, {"model_type": family.model_type, **family.theirs(cfg)})
     if not found:
         return "gpt2", [f"model.attention.head_dim={cfg.head_dim}"], ["model.attention.head_dim=null"]
-    name = min(found, key=lambda name: len(found[name]))
+    # An encoder is no decoder with a part missing
+    name = min(found, key=lambda name: ("attention.causal" in found[name], len(found[name])))
     lacking = [f"model.{key}={shown(value)}" for key, (value, _) in found[name].items()]
     instead = [f"model.{key}={shown(other)}" for key, (_, other) in found[name].items()]
     return name, lacking, instead

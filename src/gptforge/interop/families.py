@@ -11,7 +11,7 @@ from gptforge.config import ModelConfig
 from gptforge.config.model import MLPConfig
 from gptforge.config.schema import build, nearest
 from gptforge.errors import ConfigError
-from gptforge.interop import moe_families
+from gptforge.interop import encoders, moe_families
 from gptforge.interop.tensors import ByHead, Link, Same, Stacked
 
 Config = Mapping[str, Any]
@@ -20,7 +20,8 @@ Config = Mapping[str, Any]
 @dataclass(frozen=True, slots=True)
 class Family:
     """`ours` makes the tree of a ModelConfig of a config.json, `theirs` the other way round. `links` tells of a model
-    how its tensors go together; all but those of the head, which `head` names."""
+    how its tensors go together; all but those of the head, which `head` names. `left_out` begins the names of tensors
+    that may be there and have no part in what the model computes."""
 
     model_type: str
     architecture: str
@@ -28,6 +29,7 @@ class Family:
     theirs: Callable[[ModelConfig], dict[str, Any]]
     links: Callable[[ModelConfig], Iterator[Link]]
     head: str = "lm_head.weight"
+    left_out: tuple[str, ...] = ()
 
 
 def of(config: Config) -> Family:
@@ -331,6 +333,7 @@ UNKNOWN: Mapping[str, Mapping[str, Any]] = {
     "mixtral": {"hidden_act": "silu"},
     "qwen3_moe": {"hidden_act": "silu", "decoder_sparse_step": 1},
     "glm4_moe": {"hidden_act": "silu", "n_group": 1, "topk_group": 1},
+    "bert": encoders.KNOWN,
 }
 FAMILIES = {
     family.model_type: family
@@ -344,6 +347,7 @@ FAMILIES = {
         Family("mixtral", "MixtralForCausalLM", _mixtral, _mixtral_theirs, _mixtral_links),
         Family("qwen3_moe", "Qwen3MoeForCausalLM", _qwen3_moe, _qwen3_moe_theirs, _llama_links),
         Family("glm4_moe", "Glm4MoeForCausalLM", _glm4_moe, _glm4_moe_theirs, _llama_links),
+        Family("bert", "BertForMaskedLM", encoders.ours, encoders.theirs, encoders.links, left_out=encoders.LEFT_OUT),
     )
 }
 # Told as if they were of transformers, which has no such model: a GPT-2 that may lack its biases

@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from gptforge.checkpoint import Loaded
-from gptforge.errors import CheckpointError, DataError, missing_extra
+from gptforge.errors import CheckpointError, ConfigError, DataError, missing_extra
 from gptforge.interop import gguf
 from gptforge.interop.directory import TEMPLATE
 from gptforge.interop.express import family_of
@@ -36,6 +36,8 @@ def to_file(loaded: Loaded, dtype: str, out: Path) -> None:
         import gguf as package
     except ImportError:
         raise missing_extra("gguf", "format=gguf") from None
+    if not loaded.config.model.attention.causal:
+        raise ConfigError("gptforge writes no GGUF of an encoder (objective=mlm)", fix="format=hf")
     refuse_existing(out, folder=False)
     cfg = loaded.config.model
     family = family_of(cfg, "format=safetensors or format=onnx, which can express every part")

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from gptforge import checkpoint
-from gptforge.config import TokenizerConfig, TrainConfig
+from gptforge.config import ObjectiveConfig, TokenizerConfig, TrainConfig
+from gptforge.config.objective import MLM
 from gptforge.config.saved import as_saved
 from gptforge.errors import CheckpointError
 from gptforge.interop import hub
@@ -46,7 +47,8 @@ def as_run(source: Source, call: Call) -> tuple[Run, dict[str, Any]]:
     model = source.model.float()
     kind = source.tokenizer.kind
     path = str(source.path.absolute()) if kind == "hf" else None
-    config = TrainConfig(model=model.cfg, tokenizer=TokenizerConfig(kind=kind, path=path))
+    objective = ObjectiveConfig(kind="next_token" if model.cfg.attention.causal else MLM)
+    config = TrainConfig(model=model.cfg, tokenizer=TokenizerConfig(kind=kind, path=path), objective=objective)
     saved = as_saved(config, {"model": source.name, "tokenizer": kind})
     made = Run.create(saved, run_name("import", source.name), call)
     files = {

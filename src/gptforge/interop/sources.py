@@ -19,6 +19,10 @@ from gptforge.tokenizers.hf import of_stored, read_hf
 
 NAMES: Mapping[str, Callable[[], Path]] = {"smollm2": assets.smollm2}
 PICKLES = (".pt", ".pth", ".pkl")
+OTHERWISE = (
+    "tokenizer_path=PATH of a byte-level BPE with the same ids, if there is one",
+    "in Python, the weights alone: gptforge.interop.directory.load(PATH)",
+)
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 
 
@@ -26,7 +30,7 @@ TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 class Source:
     """A model as it was found, with its tokenizer and, if it is one to talk with, the template of its conversations.
 
-    `name` is what it is called, `path` where it was.
+    `name` is what it is called, `path` where it was; `notes` say what was decided as it was read.
     """
 
     name: str
@@ -34,6 +38,7 @@ class Source:
     model: Transformer
     tokenizer: Tokenizer
     chat_template: str | None
+    notes: tuple[str, ...] = ()
 
 
 def load(source: str, tokenizer: str | None = None, trust: bool = False) -> Source:
@@ -45,7 +50,7 @@ def load(source: str, tokenizer: str | None = None, trust: bool = False) -> Sour
     if not source:
         raise UsageError("which model?", fix=[f"gptforge import {name}" for name in (*NAMES, "PATH")])
     path = path_of(source)
-    model, found, template = _found(source, path, trust)
+    model, found, template, notes = _found(source, path, trust)
     if tokenizer is None and found is None and not (path / TOKENIZER).exists():
         fixes = [
             "tokenizer_path=PATH/tokenizer.json",
@@ -56,7 +61,8 @@ def load(source: str, tokenizer: str | None = None, trust: bool = False) -> Sour
     # A folder may have any name, also that of a tokenizer
     coder = _tokenizer(tokenizer, trust) if tokenizer is not None else found or read_hf(path)
     name = source.rpartition("/")[2] if hub.is_name(source) else path.stem
-    return Source(name, path, model, _fitting(coder, model.vocab_size), template)
+    coder = _fitting(coder, model.vocab_size)
+    return Source(name, path, model, coder, template, (*notes, *coder.notes))
 
 
 def path_of(source: str) -> Path:
@@ -66,22 +72,22 @@ def path_of(source: str) -> Path:
     return hub.fetch(source) if hub.is_name(source) else Path(source).expanduser()
 
 
-def _found(source: str, path: Path, trust: bool) -> tuple[Transformer, Tokenizer | None, str | None]:
-    """The model, and what else is in one with it: a tokenizer that is not in a tokenizer.json, a template."""
+def _found(source: str, path: Path, trust: bool) -> tuple[Transformer, Tokenizer | None, str | None, list[str]]:
+    """The model, and what else is in one with it: a tokenizer that is not in a tokenizer.json, a template, notes."""
     if path.suffix == ".gguf":
         file = gguf.read(path)
-        return file.model(), _in_gguf(file), file.chat_template
+        return file.model(), _in_gguf(file), file.chat_template, []
     if path.suffix in PICKLES:
         checkpoint = nanogpt.read(path, trust)
-        return directory.assembled(checkpoint.config, checkpoint), None, None
+        return directory.assembled(checkpoint.config, checkpoint), None, None, []
     if path.suffix == ".bin" and path.is_file():
         numbers = llama2c.read(path)
-        return directory.assembled(numbers.config, numbers), None, None
+        return directory.assembled(numbers.config, numbers), None, None, []
     if not (path / directory.CONFIG).exists():
         raise _no_model(source, path)
     if plain.is_one(read_json(path / directory.CONFIG, "the config")):
-        return *plain.load(path), _template(path)
-    return directory.load(path), None, _template(path)
+        return *plain.load(path), _template(path), []
+    return directory.load(path), None, _template(path), directory.left_out(path)
 
 
 def _in_gguf(file: gguf.GGUF) -> Tokenizer | None:
@@ -112,7 +118,10 @@ def _tokenizer(named: str, trust: bool) -> Tokenizer:
         return gpt2()
     if Path(named).suffix in PICKLES:
         return nanogpt.characters(Path(named), trust)
-    return read_hf(Path(named))
+    try:
+        return read_hf(Path(named))
+    except DataError as e:
+        raise DataError(e.what, where=e.where, fix=OTHERWISE) from None
 
 
 def _template(path: Path) -> str | None:

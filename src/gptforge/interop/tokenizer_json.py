@@ -6,6 +6,7 @@ from gptforge.tokenizers import Tokenizer
 from gptforge.tokenizers.bpe import BPETokenizer
 from gptforge.tokenizers.byte_level import BYTES
 from gptforge.tokenizers.char import CharTokenizer
+from gptforge.tokenizers.mask import MASK, MaskedTokenizer
 
 _PLAIN = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
 _DECODER = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
@@ -13,6 +14,10 @@ _DECODER = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True,
 
 def of(tokenizer: Tokenizer) -> dict[str, Any]:
     """The content of the file. Bytes are a byte-level BPE without merges, characters a BPE without any of bytes."""
+    if isinstance(tokenizer, MaskedTokenizer):
+        made = of(tokenizer.of)
+        made["added_tokens"].append({"id": tokenizer.mask, "content": MASK, **_PLAIN, "special": True})
+        return made
     if isinstance(tokenizer, BPETokenizer):
         return _bpe(tokenizer)
     if isinstance(tokenizer, CharTokenizer):

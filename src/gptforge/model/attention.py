@@ -1,4 +1,4 @@
-"""Causal self-attention; knows neither what the tokens are nor which block it sits in but by number."""
+"""Self-attention: of what came before, or of all. Knows neither what tokens are nor, but by number, its block."""
 
 from typing import NamedTuple
 
@@ -16,8 +16,8 @@ from gptforge.model.parts import Gain, Linear, Rotary, rotate
 class Context(NamedTuple):
     """What all layers of one forward pass share.
 
-    `rotary` is None without RoPE; `mask` is None where `masks.causal_mask` says that none is needed. `dense` is the
-    mask of the layers that see all tokens where the others have a window.
+    `rotary` is None without RoPE; `mask` is None where masks.py says that none is needed. `dense` is the mask of the
+    layers that see all tokens where the others have a window.
     """
 
     rotary: Rotary | None
@@ -39,7 +39,7 @@ class Attention(nn.Module):
         self.layer = layer
         self.n_head, self.n_kv_head, self.head_dim = cfg.n_head, cfg.n_kv_head, cfg.head_dim
         self.qk_norm_eps = cfg.norm.eps if cfg.attention.qk_norm else None
-        self.dropout = cfg.attention.dropout
+        self.dropout, self.causal = cfg.attention.dropout, cfg.attention.causal
         self.dense = cfg.attention.dense_every is not None and cfg.is_dense(layer)
         self.qkv = Linear(cfg.n_embd, (self.n_head + 2 * self.n_kv_head) * self.head_dim, cfg.qkv_bias)
         self.q_gain = Gain(self.head_dim) if cfg.attention.qk_gain else None
@@ -62,14 +62,14 @@ class Attention(nn.Module):
         if context.cache is not None:
             k, v = context.cache.append(self.layer, k, v)
         dropout, mask = self.dropout if self.training else 0.0, context.dense if self.dense else context.mask
-        if mask is None and not dropout and pays(q, k):
+        if mask is None and not dropout and self.causal and pays(q, k):
             y = blocked_attention(q, k, v)
         else:
             y = F.scaled_dot_product_attention(
                 q, k, v,
                 attn_mask=mask,
                 dropout_p=dropout,
-                is_causal=mask is None and T > 1,
+                is_causal=self.causal and mask is None and T > 1,
                 enable_gqa=self.n_kv_head != self.n_head,
             )  # fmt: skip
         return self.proj(y.transpose(1, 2).reshape(B, T, -1))

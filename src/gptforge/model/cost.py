@@ -17,13 +17,16 @@ def count_parameters(cfg: ModelConfig, vocab_size: int) -> dict[str, int]:
     return {
         "token_embedding": vocab_size * cfg.n_embd,
         "positions": cfg.block_size * cfg.n_embd if cfg.position == "learned" else 0,
+        **({"segments": cfg.segments * cfg.n_embd} if cfg.segments else {}),
         "attention": cfg.n_layer
         * (_attention_matrices(cfg) + cfg.qkv_bias * _qkv_width(cfg) + cfg.bias * cfg.n_embd + _qk_gains(cfg)),
         "mlp": _dense_layers(cfg)
         * (_mlp_matrices(cfg, cfg.mlp_width) + cfg.bias * (_mlp_inputs(cfg) * cfg.mlp_width + cfg.n_embd))
         + cfg.n_moe_layer * (_all_experts(cfg) + _beside_experts(cfg)),
         "norms": _norms(cfg) * cfg.n_embd * (2 if cfg.bias and cfg.norm.kind == "layernorm" else 1),
-        "head": 0 if cfg.tie_embeddings else vocab_size * cfg.n_embd,
+        "head": (0 if cfg.tie_embeddings else vocab_size * cfg.n_embd)
+        + cfg.head_transform * (cfg.n_embd + cfg.bias) * cfg.n_embd
+        + cfg.head_bias * vocab_size,
     }
 
 
@@ -95,6 +98,7 @@ def _kept_by_block(cfg: ModelConfig, size: int, device: str) -> int:
     values += _qkv_width(cfg) + queries  # qkv, and what the heads found
     values += (queries + keys) * cfg.attention.qk_norm
     plain = not cfg.attention.dropout and cfg.attention.window is None and cfg.n_kv_head == cfg.n_head
+    plain = plain and cfg.attention.causal
     if device == "cpu" and plain and cfg.block_size <= LONGEST_KEPT.get(size, 0):
         # What the heads found once more, and the attention weights, but for most of the hidden half.
         values += queries + cfg.n_head * (cfg.block_size + BLOCK_ROWS) // 2
@@ -122,7 +126,7 @@ def _products(cfg: ModelConfig, vocab_size: int) -> int:
     """Weights of all matrix products that a token passes through, the head's included even if tied."""
     chosen = _beside_experts(cfg) + cfg.moe.top_k * _mlp_matrices(cfg, cfg.expert_width)
     layers = cfg.n_layer * _attention_matrices(cfg) + _dense_layers(cfg) * _mlp_matrices(cfg, cfg.mlp_width)
-    return layers + cfg.n_moe_layer * chosen + vocab_size * cfg.n_embd
+    return layers + cfg.n_moe_layer * chosen + (vocab_size + cfg.head_transform * cfg.n_embd) * cfg.n_embd
 
 
 def _qkv_width(cfg: ModelConfig) -> int:
@@ -158,7 +162,7 @@ def _beside_experts(cfg: ModelConfig) -> int:
 
 
 def _norms(cfg: ModelConfig) -> int:
-    return cfg.n_layer * cfg.block_norms + (cfg.norm.place == "pre")
+    return cfg.n_layer * cfg.block_norms + (cfg.norm.place == "pre") + cfg.norm.embeddings + cfg.head_transform
 
 
 def _qk_gains(cfg: ModelConfig) -> int:

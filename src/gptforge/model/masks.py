@@ -18,6 +18,11 @@ def token_positions(length: int, start: int, documents: Tensor | None, device: t
     return index - torch.where(begins, index, 0).cummax(dim=1).values
 
 
+def both_sides(documents: Tensor | None) -> Tensor | None:
+    """The mask of tokens that see those before and after them: None for all, (B, 1, T, T) within `documents` (B, T)."""
+    return None if documents is None else documents[:, None, :, None] == documents[:, None, None, :]
+
+
 def causal_mask(
     queries: int, keys: int, window: int | None, documents: Tensor | None, device: torch.device
 ) -> Tensor | None:

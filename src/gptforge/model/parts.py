@@ -52,6 +52,17 @@ class Gain(nn.Module):
         return x * self.weight.to(x.dtype)
 
 
+class Bias(nn.Module):
+    """A bias for each value of the last dimension, by itself: of a head whose matrix is another part's."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.empty(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.bias.to(x.dtype)
+
+
 def layernorm(cfg: ModelConfig) -> nn.Module:
     """Layer normalisation (Ba et al. 2016), with a bias where the linear layers have one."""
     return nn.LayerNorm(cfg.n_embd, cfg.norm.eps, bias=cfg.bias)
@@ -99,6 +110,19 @@ class MLP(nn.Module):
         hidden = self.fc(x)
         hidden = self.activation(hidden) if self.gate is None else self.activation(self.gate(x)) * hidden
         return self.proj(hidden)
+
+
+class HeadTransform(nn.Module):
+    """What BERT (Devlin et al. 2018) has before its output, (..., n_embd) to the same shape: norm(act(fc(x)))."""
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[cfg.mlp.kind]
+        self.fc = Linear(cfg.n_embd, cfg.n_embd, cfg.bias)
+        self.norm = make_norm(cfg)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.activation(self.fc(x)))
 
 
 Rotary = tuple[Tensor, Tensor]

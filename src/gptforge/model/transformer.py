@@ -1,4 +1,4 @@
-"""The decoder-only transformer; knows nothing of tokens' meaning, data, optimizers or devices."""
+"""The transformer, a decoder or an encoder; knows nothing of tokens' meaning, data, optimizers or devices."""
 
 import math
 
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from gptforge.config import ModelConfig
 from gptforge.model.attention import Attention, Context
 from gptforge.model.cache import KVCache
-from gptforge.model.loss import summed_loss
-from gptforge.model.masks import causal_mask, token_positions
+from gptforge.model.loss import IGNORED, summed_loss
+from gptforge.model.masks import both_sides, causal_mask, token_positions
 from gptforge.model.moe import Experts, MoE, Router
-from gptforge.model.parts import MLP, Dropout, Embedding, Gain, Linear, make_norm, rotary_table
+from gptforge.model.parts import MLP, Bias, Dropout, Embedding, Gain, HeadTransform, Linear, make_norm, rotary_table
 
 
 class Block(nn.Module):
@@ -45,7 +45,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A GPT (Radford et al. 2018, 2019) whose parts are chosen by name in `cfg`.
+    """A GPT (Radford et al. 2018, 2019) whose parts are chosen by name in `cfg`; or a BERT (Devlin et al. 2018).
 
     Building it makes shapes only and draws nothing, so it also works on the meta device;
     the weights hold no meaning until `init_weights` or a checkpoint fills them.
@@ -57,11 +57,15 @@ class Transformer(nn.Module):
         self.vocab_size = vocab_size
         self.tok_emb = Embedding(vocab_size, cfg.n_embd)
         self.pos_emb = Embedding(cfg.block_size, cfg.n_embd) if cfg.position == "learned" else None
+        self.seg_emb = Embedding(cfg.segments, cfg.n_embd) if cfg.segments else None
+        self.emb_norm = make_norm(cfg) if cfg.norm.embeddings else None
         self.dropout = Dropout(cfg.dropout or 0.0)
         self.blocks = nn.ModuleList(Block(cfg, layer) for layer in range(cfg.n_layer))
         self.final_norm = make_norm(cfg) if cfg.norm.place == "pre" else nn.Identity()
+        self.head_transform = HeadTransform(cfg) if cfg.head_transform else None
         # Tied (Press and Wolf 2017): the token embedding is used twice, so there is one tensor to save.
         self.head = None if cfg.tie_embeddings else Linear(cfg.n_embd, vocab_size, bias=False)
+        self.head_bias = Bias(vocab_size) if cfg.head_bias else None
 
     @torch.no_grad()
     def init_weights(self, generator: torch.Generator | None = None) -> None:
@@ -69,7 +73,7 @@ class Transformer(nn.Module):
 
         | parameter                                    | value                              |
         |----------------------------------------------|------------------------------------|
-        | embeddings of tokens and positions, head     | normal, init_std                   |
+        | embeddings, head                             | normal, init_std                   |
         | qkv, fc, gate, router                        | normal, init_std                   |
         | both proj, init_residual=scaled (GPT-2)      | normal, init_std / sqrt(2 n_layer) |
         | both proj, full (GPT-1)                      | normal, init_std                   |
@@ -116,20 +120,24 @@ class Transformer(nn.Module):
         """Logits (B, T, vocab_size) in float32 for token ids (B, T), or the summed loss with `targets`.
 
         documents: (B, T) integers, one number a document, each in one stretch; tokens see, and
-            count positions in, their own only.
+            count positions in, their own only. So padding is a document too.
         cache: the tokens continue those that it holds, and are added to it.
         targets: (B, T), -100 where nothing is learnt; the result is then the sum of the
             cross-entropies in nats, a float32 scalar.
         last_only: logits of the last token only, (B, 1, vocab_size).
 
-        Raises ValueError when cached and new tokens together exceed block_size, and for
-        combinations that have no meaning (documents with a cache, targets with last_only).
+        Raises ValueError when cached and new tokens together exceed block_size, and for combinations
+        that have no meaning (documents with a cache, targets with last_only, a cache of an encoder).
         """
         if targets is not None and last_only:
             raise ValueError("targets need the logits of every token: last_only cannot be given with them")
         x = self.hidden(inputs, documents, cache, last_only)
         if targets is None:
             return self.logits(x)
+        # An encoder learns few of its tokens and needs no logits of the others; a compiler wants shapes that stay
+        if not self.cfg.attention.causal and not torch.compiler.is_compiling():
+            learnt = targets != IGNORED
+            x, targets = x[learnt][None], targets[learnt][None]
         return summed_loss(x, targets, self.logits, self.vocab_size)
 
     def hidden(
@@ -144,6 +152,10 @@ class Transformer(nn.Module):
         x = self.tok_emb(inputs)
         if self.pos_emb is not None:
             x = x + self.pos_emb(positions)
+        if self.seg_emb is not None:
+            x = x + self.seg_emb.weight[0]
+        if self.emb_norm is not None:
+            x = self.emb_norm(x)
         x = self.dropout(x)
         for block in self.blocks:
             x = block(x, context)
@@ -155,12 +167,18 @@ class Transformer(nn.Module):
         """The positions of the tokens, and what every layer needs to know of them."""
         if documents is not None and cache is not None:
             raise ValueError("documents cannot be given with a cache")
+        causal = self.cfg.attention.causal
+        if cache is not None and not causal:
+            raise ValueError("tokens that see those after them leave nothing to keep in a cache")
         new, seen = inputs.size(1), cache.length if cache is not None else 0
         if seen + new > self.cfg.block_size:
             raise ValueError(f"{seen} + {new} tokens exceed the block size of {self.cfg.block_size}")
         positions = token_positions(new, seen, documents, inputs.device)
         window, dense = self.cfg.attention.window, None
-        mask = causal_mask(new, seen + new, window, documents, inputs.device)
+        if causal:
+            mask = causal_mask(new, seen + new, window, documents, inputs.device)
+        else:
+            mask = both_sides(documents)
         if self.cfg.attention.dense_every is not None:
             dense = causal_mask(new, seen + new, None, documents, inputs.device)
         rotary = None
@@ -170,8 +188,10 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Rows (..., n_embd) to float32 logits (..., vocab_size), bounded as in Gemma 2 if so configured."""
+        if self.head_transform is not None:
+            hidden = self.head_transform(hidden)
         logits = F.linear(hidden, self.tok_emb.weight) if self.head is None else self.head(hidden)
-        logits = logits.float()
+        logits = logits.float() if self.head_bias is None else self.head_bias(logits.float())
         cap = self.cfg.logit_softcap
         return logits if cap is None else cap * torch.tanh(logits / cap)
 

@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from gptforge.config import TrainConfig
-from gptforge.config.schema import Resume, flatten, leaves
+from gptforge.config.schema import Resume, flatten, leaves, to_dict
 from gptforge.history import DONE
 from gptforge.logs.series import finite, points
 from gptforge.report.noise import judged
@@ -32,6 +32,7 @@ OF_THE_COURSE = ("train.on_spike", "train.on_nonfinite", "train.early_stop_patie
 FIGURES = (
     "best_val_loss", "val_bpb", "steps", "tokens", "seconds", "tokens_per_second", "parameters", "peak_memory_bytes",
 )  # fmt: skip
+PLAIN = to_dict(TrainConfig().objective)
 WITHIN, LARGER, UNKNOWN = "within seed noise", "larger than seed noise", "not to be told"
 LOSS, BITS = "best_val_loss", "best_val_bpb"
 
@@ -41,7 +42,8 @@ def compared(runs: Sequence[Run]) -> dict[str, Any]:
     told = [account(run) for run in runs]
     records = [metrics(run, []) for run in runs]
     differing = _differing([flatten(one["config"]) for one in told])
-    metric, why = judge_by([one["data_facts"] for one in told])
+    objectives = [one["config"].get("objective") for one in told if one["config"]]
+    metric, why = judge_by([one["data_facts"] for one in told], objectives)
     over = "tokens" if {"train.batch_size", "model.block_size"} & differing.keys() else "step"
     of_loss = metric != BITS
     shown = [
@@ -70,8 +72,14 @@ def compared(runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def judge_by(facts: Sequence[Mapping[str, Any]]) -> tuple[str | None, str]:
-    """Which figure can be compared between runs, best_val_loss or best_val_bpb, if any; and why not every one."""
+def judge_by(facts: Sequence[Mapping[str, Any]], objectives: Sequence[Any] = ()) -> tuple[str | None, str]:
+    """Which figure can be compared between runs, best_val_loss or best_val_bpb, if any; and why not every one.
+
+    `objectives` are the sections of the configs that are known, None where one is older than they are.
+    """
+    learnt = [{**PLAIN, **(one if isinstance(one, dict) else {})} for one in objectives]
+    if any(one != learnt[0] for one in learnt):
+        return None, "they learn other things (objective): a loss says nothing of another one's"
 
     def of(name: str) -> set[Any]:
         return {fact.get(name) if isinstance(fact.get(name), str) else None for fact in facts}
@@ -80,6 +88,8 @@ def judge_by(facts: Sequence[Mapping[str, Any]]) -> tuple[str | None, str]:
         return LOSS, "of some runs it is not known which text they learnt: losses are compared as if it were the same"
     if len(of("data")) == 1:
         return LOSS, ""
+    if None not in of("validation") and len(of("validation")) == 1 and learnt[:1] not in ([], [PLAIN]):
+        return None, "the tokens differ, so losses of hidden ones cannot be compared, and bits per byte there are none"
     if None not in of("validation") and len(of("validation")) == 1:
         return BITS, "the tokens differ, so losses (per token) cannot be compared; bits per byte can"
     if None in of("validation"):

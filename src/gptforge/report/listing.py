@@ -10,7 +10,7 @@ from gptforge.config import RunsConfig, TrainConfig
 from gptforge.config.schema import flatten, leaves, nearest
 from gptforge.config.units import shown_seconds
 from gptforge.errors import CheckpointError, ConfigError, DataError
-from gptforge.history import BROKEN, COLUMNS, DEAD, DONE, FAILED, RUNNING, STOPPED, Entry, entries
+from gptforge.history import BROKEN, COLUMNS, DEAD, DONE, FAILED, NEXT_TOKEN, RUNNING, STOPPED, Entry, entries
 from gptforge.jsonfile import read_json
 from gptforge.logs.screen import Screen
 from gptforge.runs import CLAIM
@@ -100,4 +100,7 @@ def cells(one: Entry) -> tuple[str, ...]:
     took = shown_seconds(one.seconds) if one.seconds is not None else "-"
     began = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.began))
     name = f"{one.name} [{', '.join(one.tags)}]" if one.tags else one.name
-    return name, one.status, step, loss, bits, took, one.model or "-", one.data or "-", began
+    model = one.model or "-"
+    if one.objective not in (None, NEXT_TOKEN):  # another loss than that of next tokens
+        model += f", {one.objective}"
+    return name, one.status, step, loss, bits, took, model, one.data or "-", began

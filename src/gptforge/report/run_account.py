@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gptforge.config import TrainConfig
+from gptforge.config.objective import MLM
 from gptforge.config.schema import flatten, leaves
 from gptforge.errors import CheckpointError
 from gptforge.history import BROKEN, DEAD, DONE, RUNNING, Entry, read
@@ -131,24 +132,24 @@ def warnings(records: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -
 
 def _next(run: Run, entry: Entry, saved: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> list[str]:
     """What to type next."""
-    name = shlex.quote(run.pointer_name)
+    name, verb = shlex.quote(run.pointer_name), "eval" if entry.objective == MLM else "sample"
     if entry.status == BROKEN and saved:  # a start mends what it can; a checkpoint has its own config
         newest = shlex.quote(str(run.checkpoint(saved[-1]["step"])))
         mended = [f"gptforge train resume={name}"] if run.config.is_file() else []
-        return [*mended, f"gptforge sample ckpt={newest}"]
+        return [*mended, f"gptforge {verb} ckpt={newest}"]
     if entry.status == BROKEN:
         return [f"gptforge runs rm {name}"]
     if entry.status == RUNNING:
         return [f"gptforge show {name}"]
     if entry.status != DONE:
         again = [f"gptforge train resume={name}"]
-        return [*again, f"gptforge sample ckpt={name}"] if saved else again
+        return [*again, f"gptforge {verb} ckpt={name}"] if saved else again
     if not saved:
         return [f"gptforge train config={shlex.quote(str(run.config))}"]
-    commands = [f"gptforge sample ckpt={name}", f"gptforge eval ckpt={name}"]
+    commands = [*dict.fromkeys((f"gptforge {verb} ckpt={name}", f"gptforge eval ckpt={name}"))]
     best = next((one["step"] for one in saved if one["best"]), None)
     if best is not None and best != summary.get("steps"):
-        commands.insert(0, f"gptforge sample ckpt={name}/best")
+        commands.insert(0, f"gptforge {verb} ckpt={name}/best")
     return commands
 
 

@@ -35,7 +35,7 @@ COURSE: tuple[tuple[str, str, Callable[[float], str], bool], ...] = (
 )
 
 
-def losses(train: Sequence[Point], evaluations: Evaluations) -> Iterator[Markup]:
+def losses(train: Sequence[Point], evaluations: Evaluations, unit: str = "nats per token") -> Iterator[Markup]:
     """The losses of training and validation on linear and on logarithmic axes, and the evaluations in numbers."""
     val = [(one["step"], one["val_loss"]) for one in evaluations]
     if not train and not val:
@@ -50,7 +50,7 @@ def losses(train: Sequence[Point], evaluations: Evaluations) -> Iterator[Markup]
     if len(pictures) > 1:
         parts.append(element("p", *(_choice(name, said) for name, said, _ in pictures), class_="switch"))
     for name, said, picture in pictures:
-        drawn = figure(f"Loss in nats per token, {said}", picture)
+        drawn = figure(f"Loss in {unit}, {said}", picture)
         parts.append(element("div", drawn, class_=name))
     yield element("div", *parts, class_="either")
     yield key(entries)
@@ -114,6 +114,8 @@ def _loss_readings(
 def _numbers(evaluations: Evaluations) -> Markup:
     heads = ("step", ">validation loss", ">bits per byte", ">perplexity", ">loss on training text")
     names = ("val_loss", "val_bpb", "val_ppl", "train_eval_loss")
+    known = [n for n, name in enumerate(names) if n < 1 or any(name in one for one in evaluations)]
+    heads, names = ("step", *(heads[n + 1] for n in known)), tuple(names[n] for n in known)
     shown = curves.spread([one["step"] for one in evaluations], MOST_ROWS)
     rows = [
         (f"{one['step']:,.0f}", *(f"{one[name]:.4f}" if name in one else "" for name in names))

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from gptforge.config.objective import MLM
 from gptforge.config.units import shown_bytes, shown_count, shown_seconds
 from gptforge.durable import write_text
 from gptforge.history import BROKEN, DEAD, DONE, FAILED, RUNNING, STOPPED
@@ -98,6 +99,7 @@ def _what_it_is(told: Told) -> Markup:
     tokens = told.config.get("tokenizer", {}).get("kind")
     parts: list[str | None] = [f"{told.entry.model or 'a model'}{shape}"]
     parts += [", trained on ", name_of(data), f" ({tokens} tokens)" if tokens else ""] if data else []
+    parts += ["; it learnt hidden tokens by those on both sides"] if _hides(told) else []
     return joined(parts)
 
 
@@ -122,13 +124,13 @@ def _tiles(told: Told) -> Iterator[Markup]:
     loss, step = number(final.get("best_val_loss")) or best.get("val_loss"), best.get("step")
     at = f", step {step:,.0f}" if step is not None else ""
     shown: list[tuple[str, str, float | None]] = [
-        (f"best validation loss{at}", "{:.4f}", loss),
+        (f"best validation loss{' of hidden tokens' * _hides(told)}{at}", "{:.4f}", loss),
         ("bits per byte, then", "{:.4f}", best.get("val_bpb") or number(final.get("val_bpb"))),
         ("steps", "{:,.0f}", _step(told)),
     ]
     tiles = [(name, form.format(value)) for name, form, value in shown if value is not None]
     for name, key, form in (
-        ("tokens learnt", "tokens", shown_count),
+        ("tokens read" if _hides(told) else "tokens learnt", "tokens", shown_count),
         ("time", "seconds", shown_seconds),
         ("tokens a second", "tokens_per_second", shown_count),
     ):
@@ -158,11 +160,18 @@ def next_commands(told: Told) -> Iterator[tuple[str, str]]:
     if status in (STOPPED, FAILED, DEAD):
         yield f"gptforge train {_word('resume', name)}", "goes on with it"
     pointed = {which: one.step for one in told.checkpoints for which in one.pointed}
-    if told.checkpoints:
+    if told.checkpoints and _hides(told):
+        yield f"gptforge eval {_word('ckpt', name)}", "says how well it finds hidden tokens"
+    elif told.checkpoints:
         yield f"gptforge sample {_word('ckpt', name)}", "writes with it"
         if pointed.get("best") not in (None, told.checkpoints[-1].step):
             yield f"gptforge sample {_word('ckpt', name + '/best')}", "writes with its best weights"
         yield f"gptforge eval {_word('ckpt', name)}", "says how well it predicts, beside simple baselines"
+
+
+def _hides(told: Told) -> bool:
+    """Whether it learnt hidden tokens, so that its losses are of these and it writes nothing."""
+    return told.entry.objective == MLM
 
 
 def _word(key: str, value: str) -> str:
@@ -173,7 +182,8 @@ def _word(key: str, value: str) -> str:
 
 
 def _losses(told: Told) -> Iterator[Markup]:
-    yield from run_curves.losses(told.series.get("train_loss", []), told.evaluations)
+    unit = "nats per hidden token" if _hides(told) else "nats per token"
+    yield from run_curves.losses(told.series.get("train_loss", []), told.evaluations, unit)
 
 
 def _course(told: Told) -> Iterator[Markup]:

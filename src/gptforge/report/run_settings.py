@@ -17,6 +17,10 @@ from gptforge.report.run_files import Told, number
 
 LONGEST = 300  # characters of a value
 LINES = 200  # of the log
+CLOZE_NAMES = {
+    "cloze_loss": "loss of those the mask hid", "cloze_top1": "of these, right",
+    "cloze_top5": "of these, among the first 5",
+}  # fmt: skip
 NAMES = {"loss": "loss", "perplexity": "perplexity", "bits_per_byte": "bits per byte"}
 
 
@@ -115,8 +119,10 @@ def results(told: Told) -> Iterator[Markup]:
     for found in told.results:
         if "tasks" in found:
             yield _tasks(found)
-        elif "text" in found:
+        elif "text" in found and "bits_per_byte" in found:
             yield _beside_baselines(found)
+        elif "text" in found:
+            yield _figures(found)
 
 
 def _beside_baselines(found: Mapping[str, Any]) -> Markup:
@@ -133,6 +139,16 @@ def _beside_baselines(found: Mapping[str, Any]) -> Markup:
     figures = ", ".join(f"{name} {float(found[key]):.4f}" for key, name in NAMES.items() if key in found)
     caption = f"Step {int(step):,} on {part}{text['label']}: {figures}"
     return table(caption, ("", "", ">bits per byte", ""), rows, class_="bars")
+
+
+def _figures(found: Mapping[str, Any]) -> Markup:
+    """Those of hidden tokens, which there is nothing beside of."""
+    names = ("loss", "cloze_loss", "cloze_top1", "cloze_top5")
+    said = {**CLOZE_NAMES, "loss": "loss of the tokens to be found"}
+    rows = [(said[key], f"{float(found[key]):.4f}") for key in names if key in found]
+    text, step = found["text"], found["checkpoint"]["step"]
+    part = {"val": "the validation part of ", "train": "the training part of "}.get(text["split"], "")
+    return table(f"Step {int(step):,} on {part}{text['label']}", ("", ">"), rows)
 
 
 def _tasks(found: Mapping[str, Any]) -> Markup:

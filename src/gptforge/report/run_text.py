@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from gptforge.config.objective import MLM
 from gptforge.config.schema import shown
 from gptforge.config.units import shown_bytes, shown_count, shown_seconds
 from gptforge.history import RUNNING
@@ -68,6 +69,7 @@ def _head(told: Mapping[str, Any], width: int) -> Iterator[str]:
     rows = [
         ("model", _joined(told["model"], f"{shown_count(count)} parameters" if finite(count) is not None else None)),
         ("data", _joined(told["data"], _tokens(facts))),
+        ("objective", _objective(told["config"])),
         ("tags", ", ".join(told["tags"])),
         ("began", f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(told['began']))}{took}"),
         ("steps", " of ".join(f"{n:,}" for n in (step, steps) if isinstance(n, int))),
@@ -80,6 +82,14 @@ def _head(told: Mapping[str, Any], width: int) -> Iterator[str]:
         room = max(20, width - LABEL - 2)
         for n, line in enumerate(textwrap.wrap(value, room, break_long_words=False, break_on_hyphens=False)):
             yield f"  {'' if n else name:{LABEL}}{line}"
+
+
+def _objective(config: Mapping[str, Any]) -> str:
+    """What was learnt, where it was not each next token."""
+    held = config.get("objective")
+    if not isinstance(held, dict) or held.get("kind") != MLM:
+        return ""
+    return f"hidden tokens, {finite(held.get('mask_rate')) or 0:.0%} of all; losses are of these alone"
 
 
 def _joined(*parts: str | None) -> str:

@@ -50,6 +50,8 @@ def obstacle(model: nn.Module) -> str | None:
     """Why the fast decoder cannot stand in for a model's forward; None: it can."""
     if type(model) is not Transformer:
         return f"{type(model).__name__} is not the built-in decoder"
+    if model.seg_emb is not None or model.emb_norm is not None:
+        return "its embeddings are normalised or have segments"
     known = {Transformer, Block, Attention, MLP, Linear, Gain, nn.ModuleList, Dropout, nn.Identity}
     known |= {MoE, Router, Experts, nn.LayerNorm, RMSNorm}
     for name, module in model.named_modules():

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 import torch
 
 from gptforge.config import SamplingConfig
+from gptforge.errors import ConfigError
 from gptforge.model import Transformer
 from gptforge.sampling.decode import Decoder, FastDecoder, PlainDecoder, obstacle
 from gptforge.sampling.how import How
@@ -31,7 +32,9 @@ def generate(
     With cfg.lookup or a draft model a single text is guessed ahead; texts of a batch are not.
     Keys and values of earlier tokens are cached. When a context is full, its last half is kept and
     computed anew, so texts may grow beyond block_size; a prompt longer than block_size keeps its tail.
+    Raises ConfigError for a model that predicts no next token.
     """
+    must_write(model)
     how = how or How()
     block_size = model.cfg.block_size
     rows = [Row(prompt, seed, n, block_size) for prompt in prompts for n in range(cfg.num_samples)]
@@ -75,6 +78,15 @@ def guesser_of(row: Row, cfg: SamplingConfig, how: How) -> Guesser:
         return lookup
     model, of_draft = how.draft
     return Draft(model, new_decoder(model, [len(row.tokens)], cfg, of_draft), cfg)
+
+
+def must_write(model: Transformer) -> None:
+    """Raises ConfigError for an encoder."""
+    if not model.cfg.attention.causal:
+        what = (
+            "this model finds hidden tokens by those on both sides of them (objective=mlm): it predicts no next token"
+        )
+        raise ConfigError(what, fix=["gptforge eval ckpt=… says how well it finds them", "objective=next_token writes"])
 
 
 def new_decoder(model: Transformer, contexts: Sequence[int], cfg: SamplingConfig, how: How) -> Decoder:

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gptforge.config.objective import MLM
 from gptforge.errors import ConfigError
 from gptforge.history import DONE
 from gptforge.sweep.points import Point, Sweep, at_step
@@ -31,6 +32,13 @@ def prepared(saved: Mapping[str, Any], eta: int, rungs: int) -> dict[str, Any]:
         )
     evaluation = {**config["eval"], "every": config["eval"]["every"] or first}
     return {**saved, "config": {**config, "eval": evaluation}}
+
+
+def check_bits(saved: Mapping[str, Any]) -> None:
+    """Raises ConfigError for a frozen config of a run that has no bits per byte."""
+    if saved["config"].get("objective", {}).get("kind") == MLM:
+        what = "halving and search=tpe go by bits per byte, which hidden tokens (objective=mlm) have not"
+        raise ConfigError(what, where="objective.kind", fix="search=random, or every combination")
 
 
 def rung(saved: Mapping[str, Any], eta: int, power: int) -> int:

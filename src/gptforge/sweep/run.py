@@ -129,9 +129,11 @@ def continued(path: Path, typed: Mapping[str, Any]) -> Sweep:
 def _freeze(sweep: Sweep, one: Frozen) -> None:
     """Writes a point's config; one that cannot be has failed, and is told of."""
     saved, error, point = one.saved, one.error, one.point
-    if saved is not None and sweep.cfg.halving is not None:
+    if saved is not None and (sweep.cfg.halving is not None or sweep.cfg.search == "tpe"):
         try:
-            saved = halving.prepared(saved, sweep.cfg.halving, sweep.cfg.rungs)
+            halving.check_bits(saved)
+            if sweep.cfg.halving is not None:
+                saved = halving.prepared(saved, sweep.cfg.halving, sweep.cfg.rungs)
         except ConfigError as e:
             saved, error = None, str(e)
     if saved is None:

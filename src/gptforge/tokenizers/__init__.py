@@ -11,6 +11,7 @@ from gptforge.tokenizers.bpe import BPETokenizer, gpt2
 from gptforge.tokenizers.byte import ByteTokenizer
 from gptforge.tokenizers.char import CharTokenizer
 from gptforge.tokenizers.hf import read_hf
+from gptforge.tokenizers.mask import MaskedTokenizer
 from gptforge.tokenizers.train_bpe import Texts, train
 
 __all__ = ["FILE_NAME", "StreamDecoder", "Tokenizer", "build_tokenizer", "load_tokenizer"]
@@ -53,13 +54,16 @@ def load_tokenizer(folder: Path, unknown: str = "error") -> Tokenizer:
     version = stored.get("schema_version")
     if version != SCHEMA_VERSION or isinstance(version, bool):
         raise _error(f"is of version {version!r:.40}; this gptforge reads {SCHEMA_VERSION}", path)
-    kind = stored.get("kind")
-    if not isinstance(kind, str) or kind not in _KINDS:
+    masked = stored.get("kind") == MaskedTokenizer.kind
+    stored = stored.get("of") if masked else stored
+    kind = stored.get("kind") if isinstance(stored, dict) else None
+    if not isinstance(stored, dict) or not isinstance(kind, str) or kind not in _KINDS:
         raise _error(f"holds a tokenizer of the kind {kind!r:.40}; known are {', '.join(_KINDS)}", path)
     try:
-        return _KINDS[kind].from_dict(stored, unknown)
+        found = _KINDS[kind].from_dict(stored, unknown)
     except (ValueError, DataError) as e:
         raise _error(f"is damaged: {e}", path) from None
+    return MaskedTokenizer(found) if masked else found
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -45,6 +45,8 @@ def _ours(stored: Mapping[str, Any]) -> dict[str, Any]:
     kind = model.get("type", "BPE") if isinstance(model, dict) else None
     if not isinstance(model, dict) or not isinstance(kind, str):
         raise ValueError("it holds no model of a tokenizer")
+    if kind == "WordPiece":
+        raise ValueError("it holds a WordPiece model, as BERT's is, which loses a text's blanks, and mostly its case")
     if kind != "BPE":
         raise ValueError(f"it holds a {kind:.40} model, no byte-level BPE")
     for key in ("continuing_subword_prefix", "end_of_word_suffix", "dropout"):

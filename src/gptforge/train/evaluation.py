@@ -4,7 +4,7 @@ Draws from generators of its own, so that training does not notice. Knows nothin
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -12,7 +12,10 @@ import torch
 
 from gptforge.compiling import left_out
 from gptforge.config import TrainConfig
+from gptforge.config.objective import MLM
+from gptforge.data.batch import Batch
 from gptforge.data.loader import eval_batches, n_eval_windows
+from gptforge.data.masking import masked, masking_of
 from gptforge.dist import Dist
 from gptforge.evals.loss import LossResult, evaluate
 from gptforge.evals.passage import passage
@@ -46,6 +49,8 @@ class Evaluator:
         self._dist = dist
         self._cfg, self._parts, self._autocast, self._poll = cfg, parts, autocast, poll
         self._token_bytes = torch.from_numpy(parts.tokenizer.token_bytes())
+        hides = cfg.objective.kind == MLM
+        self._masking = masking_of(cfg.objective, parts.tokenizer, None) if hides else None
         self._batch = max(BATCH, int(parts.decisions.micro_batch_size.value or 1))
 
     def losses(self) -> tuple[LossResult, LossResult]:
@@ -59,15 +64,23 @@ class Evaluator:
         with self._parts.best_weights():
             return self._loss(val), self._loss(train)
 
-    def _loss(self, batches) -> LossResult:
+    def told(self, val: LossResult, train: LossResult) -> dict[str, float]:
+        """The figures of an evaluation. Those of hidden tokens are of some of the text alone, and of what it is like
+        with the others known: bits per byte, and a perplexity, of the text they do not tell."""
+        found = {"val_loss": val.loss, "val_bpb": val.bits_per_byte, "val_ppl": val.perplexity}
+        found |= {"train_eval_loss": train.loss}
+        return {k: v for k, v in found.items() if self._masking is None or k.endswith("loss")}
+
+    def _loss(self, batches: Iterable[Batch]) -> LossResult:
         model = self._parts.model
+        batches = batches if self._masking is None else masked(batches, self._masking)
         with left_out(model):  # a graph for each shape of evaluation would cost more than it saves
             return evaluate(model, batches, self._token_bytes, self._autocast, self._poll, self._dist)
 
     def sample(self, step: int) -> str:
         """The prompt and what the model makes of it. Raises DataError for a prompt outside the vocabulary."""
         prompt = unescaped(self._cfg.prompt)
-        if not isinstance(self._parts.model, Transformer):  # someone's own model: it may not write
+        if not isinstance(self._parts.model, Transformer) or self._masking:  # someone's own may not write
             return ""
         length = min(self._cfg.sample.max_new_tokens, SAMPLE_TOKENS)
         sampling = dataclasses.replace(self._cfg.sample, max_new_tokens=length, num_samples=1)
@@ -78,7 +91,7 @@ class Evaluator:
     def passage(self) -> dict[str, Any] | None:
         """The loss of each token of the validation text's begin, by the weights that are handed on, as JSON values."""
         model, data = self._parts.model, self._parts.dataset
-        if not isinstance(model, Transformer):  # someone's own model: it may give no logits
+        if not isinstance(model, Transformer) or self._masking:  # someone's own may give none
             return None
         documents = data.val_starts if self._cfg.data.pack == "documents" else None
         with self._parts.best_weights(), left_out(model):

@@ -9,9 +9,11 @@ from typing import Any
 
 from gptforge import runtime
 from gptforge.config import InfoConfig
+from gptforge.config.objective import MLM
 from gptforge.config.units import shown_bytes, shown_count
 from gptforge.data.prepare import prepare
 from gptforge.model.cost import active_parameters, cache_bytes, count_parameters, flops_per_token, training_memory
+from gptforge.tokenizers.mask import with_mask
 from gptforge.train.decisions import as_trained, dropout, expected_steps, length, micro_batch_size
 from gptforge.train.parts import order_of
 
@@ -28,7 +30,8 @@ def describe(cfg: InfoConfig) -> dict[str, Any]:
     windows = None
     if vocab_size is None:
         dataset = prepare(cfg.data, cfg.tokenizer, clean=cfg.clean)
-        vocab_size = dataset.tokenizer.vocab_size
+        coder = dataset.tokenizer
+        vocab_size = (with_mask(coder) if cfg.objective.kind == MLM else coder).vocab_size
         data = {"text": dataset.manifest["label"], "train_tokens": len(dataset.train), "val_tokens": len(dataset.val)}
         if len(dataset.train) > cfg.model.block_size:
             windows = order_of(dataset, cfg).windows_per_epoch

@@ -123,7 +123,8 @@ class Keeper:
         if self._files:
             write_json(self._run.summary, summary)
             self._report(look, state.step)
-            self._files.finish(summary, plan.next_commands(self._run, status, state.best_step, state.step))
+            writes = self._cfg.model.attention.causal
+            self._files.finish(summary, plan.next_commands(self._run, status, state.best_step, state.step, writes))
         return summary
 
     def _report(self, look: Callable[[], dict[str, Any] | None] = lambda: None, step: int = 0) -> None:

@@ -1,6 +1,6 @@
 """What is learnt: (model, batch) -> Loss. A method of training is an objective, never a second loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -21,3 +21,12 @@ Objective = Callable[[nn.Module, Batch], Loss]
 def next_token(model: nn.Module, batch: Batch) -> Loss:
     """Cross-entropy of each next token: pre-training."""
     return Loss(model(batch.inputs, documents=batch.documents, targets=batch.labels), {})
+
+
+def hidden_tokens(model: nn.Module, batch: Batch) -> Loss:
+    """Cross-entropy of the tokens that were hidden, or put into question: masked language modelling. What was hidden
+    data/masking.py has decided; the labels of all other tokens are IGNORE."""
+    return Loss(model(batch.inputs, documents=batch.documents, targets=batch.labels), {})
+
+
+OBJECTIVES: Mapping[str, Objective] = {"next_token": next_token, "mlm": hidden_tokens}

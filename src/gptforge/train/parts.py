@@ -16,7 +16,9 @@ from gptforge import runtime as machine_runtime
 from gptforge.compiling import compile_in_place
 from gptforge.config import TrainConfig
 from gptforge.config.model import ModelConfig
+from gptforge.config.objective import MLM
 from gptforge.data.loader import TrainLoader
+from gptforge.data.masking import MaskedLoader, masking_of
 from gptforge.data.mixture import MixedOrder
 from gptforge.data.order import WindowOrder
 from gptforge.data.prepare import check_length, check_part, prepare
@@ -26,10 +28,11 @@ from gptforge.model import Transformer, param_roles, row_splits
 from gptforge.optim import Roles, Together, WeightAverage, build_optimizer
 from gptforge.runtime import Machine
 from gptforge.tokenizers import Tokenizer, load_tokenizer
+from gptforge.tokenizers.mask import with_mask, without_mask
 from gptforge.train import initial
 from gptforge.train.decisions import LOOP_KEYS, Decisions, as_before, as_trained, check_room, decide
 from gptforge.train.initial import Begin
-from gptforge.train.objectives import Objective, next_token
+from gptforge.train.objectives import OBJECTIVES, Objective
 
 
 @dataclass(slots=True)
@@ -41,7 +44,7 @@ class Parts:
     model: nn.Module
     objective: Objective
     optimizer: Optimizer | Together
-    loader: TrainLoader
+    loader: TrainLoader | MaskedLoader
     decisions: Decisions
     machine: Machine
     average: WeightAverage | None = None
@@ -75,12 +78,17 @@ def build_parts(
     machine_runtime.apply(chosen, cfg.runtime.deterministic)
 
     progress = on_progress if place.main else None
-    dataset = place.in_turn(lambda: prepare(cfg.data, cfg.tokenizer, tokenizer, progress, cfg.clean))
+    plain = None if tokenizer is None else without_mask(tokenizer)
+    dataset = place.in_turn(lambda: prepare(cfg.data, cfg.tokenizer, plain, progress, cfg.clean))
     check_length(dataset, cfg.model.block_size)
     order = order_of(dataset, cfg)
     documents = dataset.train_starts if cfg.data.pack == "documents" else None
     loader = TrainLoader(dataset.train, cfg.model.block_size, cfg.train.batch_size, order, documents)
-    vocab_size = dataset.tokenizer.vocab_size
+    coder = dataset.tokenizer
+    if cfg.objective.kind == MLM:
+        coder = with_mask(coder)
+        loader = MaskedLoader(loader, masking_of(cfg.objective, coder, cfg.seed))
+    vocab_size = coder.vocab_size
     check_room(cfg, chosen, machine, vocab_size)
     epoch = loader.windows_per_epoch
     decisions = decide(cfg, chosen, machine, vocab_size, epoch, len(dataset.val), kept, place.world_size)
@@ -94,7 +102,8 @@ def build_parts(
     roles = Roles(param_roles(model), row_splits(model), chosen.torch_dtype)
     optimizer = build_optimizer(cfg.optimizer, dict(model.named_parameters()), roles)
     average = WeightAverage(model, cfg.optimizer.ema_decay) if cfg.optimizer.ema_decay else None
-    return Parts(dataset, dataset.tokenizer, model, next_token, optimizer, loader, decisions, machine, average), dist
+    objective = OBJECTIVES[cfg.objective.kind]
+    return Parts(dataset, coder, model, objective, optimizer, loader, decisions, machine, average), dist
 
 
 def order_of(dataset: Dataset, cfg: TrainConfig) -> WindowOrder | MixedOrder:

@@ -17,6 +17,7 @@ import torch
 import gptforge
 from gptforge.config import TrainConfig
 from gptforge.config.model import divisors
+from gptforge.config.objective import MLM
 from gptforge.config.units import shown_bytes, shown_count
 from gptforge.data.mixture import MixedOrder
 from gptforge.errors import CheckpointError
@@ -25,6 +26,7 @@ from gptforge.logs import Plan
 from gptforge.model.cost import active_parameters, count_parameters, flops_per_token, training_memory
 from gptforge.runs import Run
 from gptforge.runtime import peak_memory
+from gptforge.tokenizers.mask import without_mask
 from gptforge.train.context import lengths
 from gptforge.train.decisions import Decisions, as_trained
 from gptforge.train.parts import Parts
@@ -51,7 +53,8 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
         ("data", f"{data.manifest['label']}: {len(data.train):,} + {len(data.val):,} tokens", "training + validation"),
         *_shares(cfg, parts, steps),
         *_packing(cfg, parts),
-        ("tokenizer", f"{parts.tokenizer.kind}, {vocab} tokens", "tokenizer.kind"),
+        ("tokenizer", f"{without_mask(parts.tokenizer).kind}, {vocab} tokens", "tokenizer.kind"),
+        *_objective(cfg),
         ("model", f"{choices.get('model', '')} {shown_count(parameters)} parameters".strip(), shape),
         *([("begins with", d.init.reason, "init")] if d.init else []),
         ("context", f"{cfg.model.block_size} tokens", _context(cfg.model.block_size, warmup, steps)),
@@ -89,6 +92,14 @@ def _experts(cfg: TrainConfig, vocab: int) -> str:
     moe, active = cfg.model.moe, shown_count(active_parameters(cfg.model, vocab))
     shared = f" and {moe.n_shared} shared" if moe.n_shared else ""
     return f"; {moe.top_k} of {moe.n_expert}{shared} experts, {active} active"
+
+
+def _objective(cfg: TrainConfig) -> list[tuple[str, str, str]]:
+    """What is learnt, where it is not each next token."""
+    if cfg.objective.kind != MLM:
+        return []
+    share = f"{cfg.objective.mask_rate:.0%} of the tokens, by those on both sides"
+    return [("objective", share, "losses are of these alone; such a model writes no text")]
 
 
 def _context(block_size: int, warmup: int, steps: int | None) -> str:
@@ -214,14 +225,14 @@ def summary(status: str, state: TrainState, parts: Parts, device: torch.device) 
     }
 
 
-def next_commands(run: Run, status: str, best_step: int | None, step: int) -> list[str]:
-    """What to type after a run."""
-    name = run.pointer_name
+def next_commands(run: Run, status: str, best_step: int | None, step: int, writes: bool = True) -> list[str]:
+    """What to type after a run of a model that writes, or does not."""
+    name, verb = run.pointer_name, "sample" if writes else "eval"
     if status != "done":
         return [f"gptforge train resume={name}"]
-    commands = [f"gptforge sample ckpt={name}"]
+    commands = [f"gptforge {verb} ckpt={name}"]
     if best_step not in (None, step):
-        commands.append(f"gptforge sample ckpt={name}/best")
+        commands.append(f"gptforge {verb} ckpt={name}/best")
     return commands
 
 
@@ -242,7 +253,7 @@ def data_facts(parts: Parts) -> dict[str, Any]:
         "data": parts.dataset.fingerprint,
         "validation": validation,
         "tokenizer": parts.tokenizer.fingerprint,
-        "tokenizer_kind": parts.tokenizer.kind,
+        "tokenizer_kind": without_mask(parts.tokenizer).kind,
         "vocab_size": parts.tokenizer.vocab_size,
         "splits": splits,
     }

@@ -37,7 +37,7 @@ class TrainState:
     """Where a run stands after `step` optimizer steps."""
 
     step: int = 0
-    tokens: int = 0  # learnt so far
+    tokens: int = 0  # read so far
     seconds: float = 0.0  # spent in the loop, over all starts
     progress: float = 0.0  # share of the run that is over, as the schedule sees it
     warmup_end: float = 0.0  # the progress at which the lr's warm-up ended
@@ -45,7 +45,7 @@ class TrainState:
     eval_seconds: float = 0.0  # the longest evaluation
     save_seconds: float = 0.0  # the longest save
     loss_sum: float = 0.0  # nats since the last record
-    loss_tokens: int = 0  # tokens since the last record
+    loss_tokens: int = 0  # tokens learnt since the last record
     train_loss: float | None = None
     val_loss: float | None = None
     val_bpb: float | None = None
@@ -69,12 +69,12 @@ class TrainState:
         refuse_strange(cls, held)
         return cls(**held, watch=Watch(**watch))
 
-    def advance(self, loss_sum: float, tokens: int) -> None:
-        """Counts one optimizer step."""
+    def advance(self, loss_sum: float, learnt: int, tokens: int) -> None:
+        """Counts one optimizer step, which has read so many tokens and learnt of so many of them."""
         self.step += 1
         self.tokens += tokens
         self.loss_sum += loss_sum
-        self.loss_tokens += tokens
+        self.loss_tokens += learnt
 
     def take_loss(self) -> float:
         """The mean training loss since it was last taken."""

@@ -170,7 +170,7 @@ class Trainer:
         began = time.perf_counter()
         batch = self.parts.loader.batch(self.state.step + self.state.watch.ahead, self.rows)
         self._clock.waited += time.perf_counter() - began
-        tokens = int(self.dist.sum(batch.learnt)[0])
+        tokens, seen = map(int, self.dist.sum(batch.learnt, batch.seen))
         # Each length of sequences would be compiled by itself, and the short ones are soon over
         with compiling.left_out(self.parts.model, when=self._pieces() > 1):
             total = or_eager(self.parts.model, partial(self._gradients, batch, tokens), self._go_on_uncompiled)
@@ -184,7 +184,7 @@ class Trainer:
         self.balance.move()
         if self.parts.average:
             self.parts.average.update(self.state.step + 1)
-        self.state.advance(loss_sum, tokens)
+        self.state.advance(loss_sum, tokens, seen)
         self._measure_progress(self._clock.seconds())
         return {"loss": loss_sum / tokens, "grad_norm": grad_norm, "lr": lr}
 
@@ -312,9 +312,8 @@ class Trainer:
             raise NumericalError(f"val_loss is {val.loss} at step {state.step}", where=str(self.run.path))
         state.last_eval_progress = state.progress
         state.last_eval_step = state.step
-        state.val_loss, state.val_bpb = val.loss, val.bits_per_byte
-        record = {"step": state.step, "val_loss": val.loss, "val_bpb": val.bits_per_byte, "val_ppl": val.perplexity}
-        record |= {"train_eval_loss": train.loss, "tokens": state.tokens}
+        record = {"step": state.step, **self.evaluator.told(val, train), "tokens": state.tokens}
+        state.val_loss, state.val_bpb = val.loss, record.get("val_bpb")
         self.sinks.record(record | {"seconds": round(self._clock.seconds(), 3)})
         if warning := state.judge(val.loss, train.loss):
             self.sinks.warn(warning)

@@ -25,7 +25,7 @@ from gptforge.evals.harness.texts import DEFAULT_LENGTH, sampling_of, texts
 from gptforge.evals.measure import TOKENS_AT_ONCE
 from gptforge.model import Transformer
 from gptforge.notices import say, slow_work
-from gptforge.sampling import How, choose_step, rows_at_once
+from gptforge.sampling import How, choose_step, must_write, rows_at_once
 from gptforge.tokenizers import Tokenizer
 
 Progress = Callable[[str, float], None]
@@ -47,6 +47,7 @@ class HarnessModel(TemplateLM):
         on_progress: Progress | None = None,
     ) -> None:
         super().__init__()
+        must_write(model)
         self._model, self._coder, self._runtime = model, tokenizer, runtime
         self._batch_size, self._seed = batch_size, seed
         self._report = on_progress or (lambda doing, share: None)
