@@ -43,9 +43,8 @@ def begun_from(tree: dict[str, Any], typed: Typed) -> tuple[dict[str, Any], dict
     base = load_config(TrainConfig, run.config)
     model = flatten(to_dict(base.model))
     own = _set_beside(flatten(tree["model"]), typed)
-    if problems := [*_options(init, typed), *_objective(init, base, tree, typed)] or list(
-        _keys(init, base.model, model, own)
-    ):
+    problems = [*_options(init, typed), *_objective(init, base, tree, typed)]
+    if problems := problems or list(_keys(init, base.model, model, own)):
         raise config_error(problems)
     changed: dict[str, Any] = {**tree, "init": str(newest), "model": _nested(model | own)}
     if tree["objective"]["kind"] != base.objective.kind:

@@ -59,7 +59,7 @@ def load(source: str, tokenizer: str | None = None, trust: bool = False) -> Sour
         ]
         raise DataError("the model comes without a tokenizer that gptforge knows", fix=fixes)
     # A folder may have any name, also that of a tokenizer
-    coder = _tokenizer(tokenizer, trust) if tokenizer is not None else found or read_hf(path)
+    coder = _tokenizer(tokenizer, trust) if tokenizer is not None else found or _in_file(path)
     name = source.rpartition("/")[2] if hub.is_name(source) else path.stem
     coder = _fitting(coder, model.vocab_size)
     return Source(name, path, model, coder, template, (*notes, *coder.notes))
@@ -118,8 +118,13 @@ def _tokenizer(named: str, trust: bool) -> Tokenizer:
         return gpt2()
     if Path(named).suffix in PICKLES:
         return nanogpt.characters(Path(named), trust)
+    return _in_file(Path(named))
+
+
+def _in_file(path: Path) -> Tokenizer:
+    """That of a tokenizer.json, or of the folder that has one."""
     try:
-        return read_hf(Path(named))
+        return read_hf(path)
     except DataError as e:
         raise DataError(e.what, where=e.where, fix=OTHERWISE) from None
 
