@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save, save_file
 
 import small
+from gptforge import checkpoint
 from gptforge.checkpoint import load_model
 from gptforge.errors import CheckpointError, UsageError
 from gptforge.interop import plain
@@ -94,6 +95,22 @@ def test_values_beyond_float16(made, capsys):
     with pytest.raises(CheckpointError, match=r"blocks\.0\.mlp\.fc\.weight: there are values that are no numbers"):
         plain.to_directory(loaded, "float32", Path("float32"))
     assert not Path("float32").exists()
+
+
+@pytest.mark.parametrize("words", [[], ["hydra.run.dir=mine"], ["hydra.run.dir=new"]])
+def test_an_import_that_cannot_be_written_leaves_nothing(made, monkeypatch, capsys, words):
+    Path("mine").mkdir()
+    Path("mine/notes").write_text("kept")
+    before = sorted(path for path in Path().rglob("*") if path.name != ".lock")
+    latest = Path("runs/latest").read_text()
+    for step in ("commit", "point"):
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, step, lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+            assert small.gptforge("import", str(made), *words) == 5
+        assert "cannot be written: No space left on device" in capsys.readouterr().err
+        assert sorted(path for path in Path().rglob("*") if path.name != ".lock") == before
+        assert Path("runs/latest").read_text() == latest
+    assert small.gptforge("import", str(made), *words) == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -3,15 +3,11 @@
 import json
 import sys
 
-from gptforge import checkpoint
-from gptforge.config import ImportConfig, TokenizerConfig, TrainConfig
-from gptforge.config.saved import as_saved
-from gptforge.interop.directory import TEMPLATE
-from gptforge.interop.sources import Source, load
-from gptforge.jsonfile import write_json
+from gptforge.config import ImportConfig
+from gptforge.interop.as_run import write
+from gptforge.interop.sources import load
 from gptforge.logs.screen import Screen
-from gptforge.runs import Call, Run, run_name
-from gptforge.tensors import tensor_bytes
+from gptforge.runs import Call
 
 
 def run(cfg: ImportConfig, call: Call) -> int:
@@ -27,29 +23,3 @@ def run(cfg: ImportConfig, call: Call) -> int:
     screen.line(f"{summary['parameters']:,} parameters, {source.model.vocab_size:,} tokens, from {source.path}")
     screen.line(f"next:   gptforge sample ckpt={made.pointer_name}")
     return 0
-
-
-def write(source: Source, call: Call) -> tuple[Run, dict[str, object]]:
-    """The run, and what its summary says. Raises ResourceError."""
-    model = source.model.float()
-    kind = source.tokenizer.kind
-    path = str(source.path.absolute()) if kind == "hf" else None
-    config = TrainConfig(model=model.cfg, tokenizer=TokenizerConfig(kind=kind, path=path))
-    saved = as_saved(config, {"tokenizer": kind})
-    made = Run.create(saved, run_name("import", source.path.stem), call)
-    files = {
-        "config.json": checkpoint.json_bytes(saved),
-        "tokenizer.json": checkpoint.json_bytes(source.tokenizer.stored()),
-        checkpoint.MODEL: tensor_bytes(model.state_dict()),
-    }
-    if source.chat_template is not None:
-        files[TEMPLATE] = source.chat_template.encode()
-    summary: dict[str, object] = {
-        "status": "done", "steps": 0, "parameters": sum(p.numel() for p in model.parameters()),
-        "weights_sha256": checkpoint.weights_sha256(model),
-    }  # fmt: skip
-    checkpoint.commit(made, 0, files)
-    for name in ("latest", "best"):
-        checkpoint.point(made, name, 0)
-    write_json(made.summary, summary)
-    return made, summary
