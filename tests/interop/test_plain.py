@@ -12,6 +12,7 @@ from gptforge import checkpoint
 from gptforge.checkpoint import load_model
 from gptforge.errors import CheckpointError, UsageError
 from gptforge.interop import plain
+from gptforge.interop.place import placed
 from gptforge.tensors import write_tensors
 
 
@@ -78,6 +79,23 @@ def test_what_the_other_formats_cannot_is_told(made, capsys):
         assert small.gptforge("export", "runs/one", *words, "out=other") == 2
         said = capsys.readouterr().err
         assert all(part in said for part in told) and not Path("other").exists(), said
+
+
+def test_what_differs_or_is_there_meanwhile_is_not_replaced(made, monkeypatch):
+    loaded, whole = load_model("runs/one"), plain.write_tensors
+
+    def wrong(path, tensors, metadata):
+        whole(path, {name: tensor + 1 for name, tensor in tensors.items()}, metadata)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plain, "write_tensors", wrong)
+        with pytest.raises(CheckpointError, match="another model than the one in memory"):
+            plain.to_directory(loaded, "float32", Path("other"))
+    assert not Path("other").exists() and not small.litter(Path())
+    with pytest.raises(UsageError, match="mine is there already"), placed(Path("mine"), folder=False) as path:
+        path.write_text("new")
+        Path("mine").write_text("of somebody else")
+    assert Path("mine").read_text() == "of somebody else" and not small.litter(Path())
 
 
 def test_values_beyond_float16(made, capsys):
