@@ -18,7 +18,7 @@ import torch
 from gptforge.checkpoint import load_model
 from gptforge.config import ModelConfig
 from gptforge.config.schema import build
-from gptforge.interop import directory, gguf_export, importing, sources, tokenizer_json
+from gptforge.interop import as_run, directory, gguf_export, sources, tokenizer_json
 from gptforge.interop.export import to_directory
 from gptforge.interop.families import FAMILIES
 from gptforge.jsonfile import write_json
@@ -99,7 +99,7 @@ def main() -> None:
     llama = os.path.abspath(found.extra.llama) if found.extra.llama and not found.quick else None
     out = found.out.absolute() if found.out else None
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        run, _ = importing.as_run(sources.load(stand_in() if found.quick else "smollm2"), Call())
+        run, _ = as_run.write(sources.load(stand_in() if found.quick else "smollm2"), Call())
         loaded = load_model(str(run.path))
         to_directory(loaded, "float32", {}, Path("hf"))
         if llama:

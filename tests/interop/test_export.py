@@ -62,6 +62,7 @@ def test_the_family_of_a_model(tree, family):
     ("tree", "part"),
     [
         (LLAMA | {"logit_softcap": 5.0}, "model.logit_softcap=5"),
+        (LLAMA | {"rope": {"fraction": 0.5}}, r"model.rope.fraction=0\.5"),
         (LLAMA | {"mlp": {"kind": "relu2"}}, "model.mlp.kind=relu2"),
         (GPT2 | {"norm": {"place": "post"}}, "model.norm.place=post"),
         (GPT2 | {"attention": {"window": 7, "dense_every": 2}}, "model.attention.window=7"),

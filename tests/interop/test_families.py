@@ -251,6 +251,23 @@ def test_a_routers_bias_stays_float32_in_a_smaller_format(tmp_path):
     assert model.float().blocks[1].mlp.router.choice_bias.dtype == torch.float32
 
 
+@pytest.mark.parametrize(
+    ("model_type", "name", "shape"),
+    [
+        ("llama", "model.layers.0.self_attn.q_proj.weight", (48, 31)),
+        ("gpt_neox", "gpt_neox.layers.0.attention.query_key_value.weight", (13, 48)),
+        ("gpt2", "transformer.h.0.attn.c_attn.weight", (2, 3, 4)),
+    ],
+)
+def test_shapes_that_cannot_be_put_together(model_type, name, shape, tmp_path):
+    options = {"llama": LLAMA, "gpt_neox": NEOX, "gpt2": MODELS["gpt2"][1]}[model_type]
+    theirs((model_type, options), 1).save_pretrained(tmp_path)
+    state = load_file(tmp_path / WEIGHTS)
+    save_file(state | {name: torch.ones(shape)}, tmp_path / WEIGHTS)
+    with pytest.raises(CheckpointError, match=rf"{name} \({shape[0]}, .*can be made of that"):
+        load(tmp_path)
+
+
 def test_pickles_code_and_torn_files_are_refused(tmp_path):
     theirs(MODELS["llama"], 1).save_pretrained(tmp_path)
     whole = (tmp_path / WEIGHTS).read_bytes()

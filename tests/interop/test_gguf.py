@@ -284,5 +284,7 @@ def test_the_command_makes_a_run_that_can_write(tmp_path, monkeypatch, capsys):
     write(tmp_path / "c.gguf", model_of("llama"), "llama")
     capsys.readouterr()
     assert small.gptforge("import", "c.gguf") == 3 and "the tokenizer in it cannot be used" in capsys.readouterr().err
+    assert small.gptforge("export", "latest", "out=theirs") == 0  # another one is taken instead
+    assert small.gptforge("import", "c.gguf", "tokenizer_path=theirs") == 0
     assert small.gptforge("import", "b.gguf") == 4 and small.gptforge("import") == 2
     assert not list((tmp_path / "runs").glob("*_b"))

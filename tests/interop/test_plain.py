@@ -8,9 +8,11 @@ import torch
 from safetensors.torch import load_file, save, save_file
 
 import small
+from gptforge import checkpoint
 from gptforge.checkpoint import load_model
 from gptforge.errors import CheckpointError, UsageError
 from gptforge.interop import plain
+from gptforge.interop.place import placed
 from gptforge.tensors import write_tensors
 
 
@@ -79,6 +81,23 @@ def test_what_the_other_formats_cannot_is_told(made, capsys):
         assert all(part in said for part in told) and not Path("other").exists(), said
 
 
+def test_what_differs_or_is_there_meanwhile_is_not_replaced(made, monkeypatch):
+    loaded, whole = load_model("runs/one"), plain.write_tensors
+
+    def wrong(path, tensors, metadata):
+        whole(path, {name: tensor + 1 for name, tensor in tensors.items()}, metadata)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plain, "write_tensors", wrong)
+        with pytest.raises(CheckpointError, match="another model than the one in memory"):
+            plain.to_directory(loaded, "float32", Path("other"))
+    assert not Path("other").exists() and not small.litter(Path())
+    with pytest.raises(UsageError, match="mine is there already"), placed(Path("mine"), folder=False) as path:
+        path.write_text("new")
+        Path("mine").write_text("of somebody else")
+    assert Path("mine").read_text() == "of somebody else" and not small.litter(Path())
+
+
 def test_values_beyond_float16(made, capsys):
     """Which it would turn into infinities: the tensors are named."""
     loaded = load_model("runs/one")
@@ -94,6 +113,22 @@ def test_values_beyond_float16(made, capsys):
     with pytest.raises(CheckpointError, match=r"blocks\.0\.mlp\.fc\.weight: there are values that are no numbers"):
         plain.to_directory(loaded, "float32", Path("float32"))
     assert not Path("float32").exists()
+
+
+@pytest.mark.parametrize("words", [[], ["hydra.run.dir=mine"], ["hydra.run.dir=new"]])
+def test_an_import_that_cannot_be_written_leaves_nothing(made, monkeypatch, capsys, words):
+    Path("mine").mkdir()
+    Path("mine/notes").write_text("kept")
+    before = sorted(path for path in Path().rglob("*") if path.name != ".lock")
+    latest = Path("runs/latest").read_text()
+    for step in ("commit", "point"):
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, step, lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+            assert small.gptforge("import", str(made), *words) == 5
+        assert "cannot be written: No space left on device" in capsys.readouterr().err
+        assert sorted(path for path in Path().rglob("*") if path.name != ".lock") == before
+        assert Path("runs/latest").read_text() == latest
+    assert small.gptforge("import", str(made), *words) == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

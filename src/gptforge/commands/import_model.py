@@ -4,7 +4,7 @@ import json
 import sys
 
 from gptforge.config import ImportConfig
-from gptforge.interop.importing import as_run
+from gptforge.interop.as_run import write
 from gptforge.interop.sources import load
 from gptforge.logs.screen import Screen
 from gptforge.runs import Call
@@ -13,7 +13,7 @@ from gptforge.runs import Call
 def run(cfg: ImportConfig, call: Call) -> int:
     """Reads the model whole before anything is written."""
     source = load(cfg.source, cfg.tokenizer_path, cfg.trust)
-    made, summary = as_run(source, call)
+    made, summary = write(source, call)
     if cfg.json:
         print(json.dumps({"run": made.pointer_name, **summary}, indent=2))
         return 0

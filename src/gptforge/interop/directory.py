@@ -137,7 +137,13 @@ def _joined(model: Transformer, links: Iterator[Link], found: Found) -> Iterator
         names = [_as_there(name, found.files) for name in link.names]
         if lost := [name for name, own in zip(link.names, names, strict=True) if own not in found.files]:
             raise CheckpointError(f"there is no tensor {lost[0]}", where=str(found.path))
-        own = link.joined([found[name] for name in names])
+        parts = [found[name] for name in names]
+        try:
+            own = link.joined(parts)
+        except RuntimeError:  # torch's, of shapes that cannot be put together
+            shapes = " + ".join(f"{name} {tuple(part.shape)}" for name, part in zip(names, parts, strict=True))
+            what = f"{shapes}: no {tuple(wanted[link.ours])} can be made of that"
+            raise CheckpointError(what, where=str(found.path)) from None
         if own.shape != wanted[link.ours]:
             shapes = f"{tuple(own.shape)} where {tuple(wanted[link.ours])} is wanted"
             raise CheckpointError(f"{' + '.join(names)} is of shape {shapes}", where=str(found.path))

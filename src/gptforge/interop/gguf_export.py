@@ -133,5 +133,5 @@ def _check(model: Transformer, path: Path, tolerance: float) -> None:
     again = gguf.read(path).model().state_dict()
     for name, tensor in model.state_dict().items():
         most = tolerance * float(tensor.abs().max())
-        if name not in again or float((again[name] - tensor.float()).abs().max()) > most:
+        if name not in again or not float((again[name] - tensor.float()).abs().max()) <= most:
             raise CheckpointError(f"{name} comes back as another tensor", where=str(path))

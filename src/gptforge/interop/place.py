@@ -35,7 +35,9 @@ def placed(out: Path, *, folder: bool) -> Iterator[Path]:
             written = out
             sync_directory(out.parent)
         except OSError as e:
-            elsewhere = [f"out=PATH of a new {'folder' if folder else 'file'} elsewhere, on a disk with space"]
+            elsewhere = [
+                f"out=PATH of a new {'folder' if folder else 'file'} elsewhere, where there is space and you may write"
+            ]
             raise from_os_error(e, f"{out} cannot be written", elsewhere) from e
     except BaseException:
         _remove(written, above)

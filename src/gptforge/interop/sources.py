@@ -50,7 +50,7 @@ def load(source: str, tokenizer: str | None = None, trust: bool = False) -> Sour
     if not source:
         raise UsageError("which model?", fix=[f"gptforge import {name}" for name in (*NAMES, "PATH")])
     path = path_of(source)
-    model, found, template, notes = _found(source, path, trust)
+    model, found, template, notes = _found(source, path, trust, own_tokenizer=tokenizer is None)
     if tokenizer is None and found is None and not (path / TOKENIZER).exists():
         fixes = [
             "tokenizer_path=PATH/tokenizer.json",
@@ -72,11 +72,14 @@ def path_of(source: str) -> Path:
     return hub.fetch(source) if hub.is_name(source) else Path(source).expanduser()
 
 
-def _found(source: str, path: Path, trust: bool) -> tuple[Transformer, Tokenizer | None, str | None, list[str]]:
-    """The model, and what else is in one with it: a tokenizer that is not in a tokenizer.json, a template, notes."""
+def _found(
+    source: str, path: Path, trust: bool, own_tokenizer: bool
+) -> tuple[Transformer, Tokenizer | None, str | None, list[str]]:
+    """The model, and what else is in one with it: a tokenizer that is not in a tokenizer.json, if it is wanted, a
+    template, notes."""
     if path.suffix == ".gguf":
         file = gguf.read(path)
-        return file.model(), _in_gguf(file), file.chat_template, []
+        return file.model(), _in_gguf(file) if own_tokenizer else None, file.chat_template, []
     if path.suffix in PICKLES:
         checkpoint = nanogpt.read(path, trust)
         return directory.assembled(checkpoint.config, checkpoint), None, None, []
