@@ -47,7 +47,8 @@ def differences(cfg: ModelConfig, config: Mapping[str, Any]) -> dict[str, tuple[
         other["rope.fraction"] = mine.get("rope.fraction")
     if cfg.attention.qkv_bias is None and again.qkv_bias == again.bias:  # it goes with the other biases
         del mine["attention.qkv_bias"]
-    return {key: (value, other.get(key)) for key, value in mine.items() if other.get(key) != value}
+    # What only one of them has follows from another key, as how is rotated does from position
+    return {key: (value, other[key]) for key, value in mine.items() if key in other and other[key] != value}
 
 
 def _resolved(cfg: ModelConfig) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from gptforge.train.parts import Parts
 from gptforge.train.state import TrainState
 
 INIT_LOSS_MARGIN = 0.5  # nats around ln(vocab_size) in which an initial loss is ordinary
+FEW = 4  # parts that are named of a model which cannot be exported; `gptforge export` names all
 REFUSED = {"data": "the text", "tokenizer": "the tokenizer"}  # parts of the fingerprint that may not change
 
 
@@ -76,13 +77,21 @@ def make_plan(cfg: TrainConfig, parts: Parts, choices: Mapping[str, str], run_di
         ("memory", f"about {shown_bytes(memory)}", f"of {_free(parts, processes)}"),
         ("evaluate", f"every {d.eval_every.value} steps" if d.eval_every.value else "by time", d.eval_every.reason),
     ]
-    name, lacking, instead = nearest_family(cfg.model)
-    if lacking:
-        reason = f"no family of transformers has {' '.join(lacking)}; {name} has {' '.join(instead)}"
-        rows.append(("export", "not as hf or gguf", reason))
+    rows += _export(cfg)
     if cfg.train.stop_after:
         rows.append(("stop after", cfg.train.stop_after, "train.stop_after; resumable"))
     return Plan("what will run, and why", rows, run_dir)
+
+
+def _export(cfg: TrainConfig) -> list[tuple[str, str, str]]:
+    """That other programs cannot have the model, if so, and for which of its parts."""
+    name, lacking, instead = nearest_family(cfg.model)
+    if not lacking:
+        return []
+    reason = f"no family of transformers has {' '.join(lacking[:FEW])}; {name} has {' '.join(instead[:FEW])}"
+    if more := lacking[FEW:]:
+        reason += f"; and {len(more)} more"
+    return [("export", "not as hf or gguf", reason)]
 
 
 def _experts(cfg: TrainConfig, vocab: int) -> str:
