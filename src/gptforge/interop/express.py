@@ -31,8 +31,11 @@ def nearest_family(cfg: ModelConfig) -> tuple[str, list[str], list[str]]:
         return "gpt2", [f"model.attention.head_dim={cfg.head_dim}"], ["model.attention.head_dim=null"]
     # An encoder is no decoder with a part missing
     name = min(found, key=lambda name: ("attention.causal" in found[name], len(found[name])))
-    lacking = [f"model.{key}={shown(value)}" for key, (value, _) in found[name].items()]
-    instead = [f"model.{key}={shown(other)}" for key, (_, other) in found[name].items()]
+    differing = found[name]
+    if "position" in differing:  # how is rotated means nothing to one that does not
+        differing = {key: values for key, values in differing.items() if not key.startswith("rope.")}
+    lacking = [f"model.{key}={shown(value)}" for key, (value, _) in differing.items()]
+    instead = [f"model.{key}={shown(other)}" for key, (_, other) in differing.items()]
     return name, lacking, instead
 
 
@@ -47,8 +50,7 @@ def differences(cfg: ModelConfig, config: Mapping[str, Any]) -> dict[str, tuple[
         other["rope.fraction"] = mine.get("rope.fraction")
     if cfg.attention.qkv_bias is None and again.qkv_bias == again.bias:  # it goes with the other biases
         del mine["attention.qkv_bias"]
-    # What only one of them has follows from another key, as how is rotated does from position
-    return {key: (value, other[key]) for key, value in mine.items() if key in other and other[key] != value}
+    return {key: (value, other.get(key)) for key, value in mine.items() if other.get(key) != value}
 
 
 def _resolved(cfg: ModelConfig) -> dict[str, Any]:
