@@ -7,6 +7,7 @@ from typing import Any
 from gptforge.config import ModelConfig
 from gptforge.config.schema import flatten, shown, to_dict
 from gptforge.errors import ConfigError
+from gptforge.interop import moe_families
 from gptforge.interop.families import FAMILIES, Family, model_config
 
 NO_PART = ("dropout", "attention.dropout", "init_std", "init_residual", "moe.bias_rate")  # of training, or of its begin
@@ -25,6 +26,8 @@ def nearest_family(cfg: ModelConfig) -> tuple[str, list[str], list[str]]:
     """The family that lacks least of a model's parts: its name, those parts, and what it has instead, as typed."""
     found = {}
     for name, family in FAMILIES.items():
+        if name in moe_families.MODEL_TYPES and not cfg.moe.n_expert:  # without experts it is another family's
+            continue
         with contextlib.suppress(ConfigError):  # of shapes that this family cannot have at all
             found[name] = differences(cfg, {"model_type": family.model_type, **family.theirs(cfg)})
     if not found:

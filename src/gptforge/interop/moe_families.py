@@ -11,6 +11,7 @@ from gptforge.config import ModelConfig
 from gptforge.errors import ConfigError
 from gptforge.interop.tensors import Link, Piled, Same
 
+MODEL_TYPES = ("mixtral", "qwen3_moe", "glm4_moe")
 Config = Mapping[str, Any]
 Links = Callable[[ModelConfig, str, str], Iterator[Link]]  # of our layer's and their layer's prefix
 
