@@ -113,5 +113,7 @@ def failing(how: str, cfg: TrainConfig, directory: str) -> int:
     if how == "nan" and second:
         from gptforge.train import parts
 
-        parts.next_token = lambda model, batch: Loss(model(batch.inputs, targets=batch.labels) * torch.nan, {})
+        parts.OBJECTIVES = {
+            "next_token": lambda model, batch: Loss(model(batch.inputs, targets=batch.labels) * torch.nan, {})
+        }
     return cli.in_place("train", cfg, Call(directory=Path(directory)))

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks"
-MODULES = ("measure", "report", "workers", "plain", "processes", "shapes", "personal_data")
+MODULES = ("measure", "report", "workers", "plain", "processes", "shapes", "personal_data", "objectives")
 NEEDS_PEER = {"training_step", "sampling", "imported", "startup"}
 SLOW = (
     "kernels", "training_step", "peak", "sampling", "imported", "startup", "memory", "scaling", "bpe", "cleaning",
