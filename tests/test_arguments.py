@@ -258,7 +258,7 @@ def test_typos_get_the_right_suggestion(full):
         asked = name if full else name.rpartition(".")[2]
         if not full and short.count(asked) > 1:
             continue
-        for typo in typos(asked):
+        for typo in sorted(typos(asked))[::3]:  # all take half a minute
             problem = TRAIN.leaf(typo)
             if not hasattr(problem, "fix"):
                 continue  # another key's name

@@ -134,4 +134,24 @@ def test_a_model_of_another_program_is_imported_once(capsys):
     assert "imported before" in said(capsys)
     (imported,) = Path("runs").glob("*_import_*")
     assert load_model("latest").config.init == f"{imported}/checkpoints/step-000000"
-    assert small.gptforge("train", "-m", *words, "optimizer.lr=1e-3,2e-3", "train.stop_after=null") == 0
+
+
+@pytest.mark.slow
+def test_the_points_of_a_sweep_begin_with_one_import():
+    pytest.importorskip("tokenizers")
+    published(256)
+    words = ["init=published", "model.block_size=16", *WORDS, "optimizer.lr=1e-3,2e-3"]
+    assert small.gptforge("train", "-m", *words) == 0
+    (imported,) = Path("runs").glob("*_import_*")
+    points = sorted(Path("runs").glob("sweep_*/[0-9]"))
+    assert [load_model(str(point)).config.init for point in points] == [f"{imported}/checkpoints/step-000000"] * 2
+
+
+def test_an_encoder_is_begun_as_one(capsys):
+    cfg = small.config(objective__kind="mlm", model__attention__causal=False)
+    assert small.gptforge(*small.typed(cfg, "runs/both")) == 0
+    words = ["train", "init=both", *WORDS]
+    assert small.gptforge(*words, "objective=next_token") == 2
+    assert "init=both is a model of objective=mlm" in said(capsys)
+    assert small.gptforge(*words) == 0
+    assert load_model("latest").config.objective.kind == "mlm"
