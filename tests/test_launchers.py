@@ -49,6 +49,7 @@ def told(place):
     return [(p.status, p.exit_code, p.error.partition("\n")[0]) for p in points], weights
 
 
+@pytest.mark.slow
 def test_points_are_the_same_whoever_starts_them(here):
     own = sweep(*TINY, *POINTS, "hydra.sweep.dir=own")
     assert own.returncode == 2 and [status for status, *_ in told("own")[0]] == [DONE, FAILED, FAILED, FAILED]

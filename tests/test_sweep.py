@@ -199,6 +199,7 @@ def test_a_sweep_has_no_dry_run(here):
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_halving_ends_as_the_whole_run_would(here):
     words = [*TINY, "data=text.txt", "optimizer.lr=1e-6,1e-5,3e-4,3e-3", "train.steps=16"]
     done = subprocess.run(command(*words, "halving=2", "hydra.sweep.dir=halved"), capture_output=True, text=True)
