@@ -60,11 +60,14 @@ def option(saved: dict[str, Any], typed: Collection[str] = ()) -> dict[str, Any]
 
     Of the keys that are of one machine, those stay that were `typed`.
     """
-    chosen = {group: name for group, name in saved["choices"].items() if _is_plain(group, name)}
+    brought = ("model", "tokenizer") if saved["config"].get("init") else ()  # by the run that it begins with
+    chosen = {g: name for g, name in saved["choices"].items() if _is_plain(g, name) and g not in brought}
     known = {group: name for group, name in default_options("train").items() if group != "experiment"}
     base = flatten(with_options(TrainConfig, known | chosen))
     tree: dict[str, Any] = {"defaults": [{f"override /{g}": name} for g, name in chosen.items() if name != known[g]]}
     for key, value in flatten(saved["config"]).items():
+        if brought and key.startswith("tokenizer.") and key != "tokenizer.unknown":
+            continue
         if value != base[key] and (key not in NOT_OF_IT or key in typed):
             *sections, leaf = key.split(".")
             place = tree

@@ -132,7 +132,7 @@ def run(command: str, tokens: list[str]) -> int:
         raise UsageError(f"{command} has no -m", fix="gptforge train -m … runs one training for each combination")
     for path in compose.shadowed(dirs):
         say(f"gptforge: warning: {path} is not read, gptforge has an option of that name; rename it")
-    if "init" in line.free:
+    if "init" in line.free and not {"resume", "config"} & set(line.free):
         line = imported_first(command, line, dirs)
     if line.multirun and "config" not in line.free:
         return sweep(command, line, dirs)
@@ -145,21 +145,24 @@ def run(command: str, tokens: list[str]) -> int:
 def imported_first(command: str, line: Line, dirs: list[Path]) -> Line:
     """The line with the run that init= means in place of a model of another program, which becomes one now."""
     text = line.free["init"]
+    others = [override for override in line.overrides if override.partition("=")[0] != "init"]
     try:
-        candidates(text)
+        newest = str(candidates(text)[0])
     except CheckpointError:
         from gptforge.interop import importing
 
         if not importing.is_source(text):
             raise
-        others = [override for override in line.overrides if override.partition("=")[0] != "init"]
         if not line.multirun:
             compose.compose(command, dataclasses.replace(line, overrides=others), dirs)  # nothing is made for a mistake
         run, new = importing.imported(text, Call(line.typed))
         say(f"init={text} is {run.path}, {'imported now' if new else 'imported before'}")
-        free = line.free | {"init": run.pointer_name}
-        return dataclasses.replace(line, overrides=[*others, f"init={quoted(run.pointer_name)}"], free=free)
-    return line
+        newest = run.pointer_name
+    else:
+        if not line.multirun:
+            return line
+    # Points of a sweep that begin one after the other begin with the same weights, whatever `latest` is by then
+    return dataclasses.replace(line, overrides=[*others, f"init={quoted(newest)}"], free=line.free | {"init": newest})
 
 
 def execute(command: str, config: Any, call: Call) -> int:

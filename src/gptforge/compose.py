@@ -361,6 +361,8 @@ def from_command_line(command: str, line: Line, grammar: Grammar) -> Composed | 
     if SAVED in line.free:
         if resumed is not None:
             raise UsageError("config= begins a new run, resume= goes on with one", fix="leave one of the two out")
+        if line.free.get("init") is not None:
+            raise UsageError("config= brings its own model, and so does init=", fix="leave one of the two out")
         path = Path(line.free[SAVED])
         return from_saved(command, path / "config.json" if path.is_dir() else path, line, grammar)
     if command == "train" and resumed is not None:

@@ -47,6 +47,17 @@ def write(path: Path, w: dict[str, np.ndarray], version: int, tied: bool) -> Non
     path.write_bytes(head.ljust(256, b"\0") + body)
 
 
+def test_groups_that_do_not_go_into_a_matrix_are_refused(tmp_path):
+    path = tmp_path / "model.bin"
+    write(path, weights(True), 2, True)
+    content = bytearray(path.read_bytes())
+    for group in (3, 7, 5):
+        content[37:41] = struct.pack("i", group)
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match="its length is not that"):
+            llama2c.read(path)
+
+
 def eight_bits(matrix: np.ndarray) -> tuple[bytes, np.ndarray]:
     groups = matrix.reshape(-1, GROUP)
     scales = (np.abs(groups).max(1) / 127).astype(np.float32)

@@ -96,6 +96,25 @@ def test_only_what_leaves_the_shapes_may_be_changed(capsys):
     assert {path.name for path in Path("runs").iterdir()} <= {"base", "base.json", "latest"}
 
 
+def test_best_and_copied_checkpoints_and_what_is_neither(capsys):
+    assert train("dry_run=true", "model.block_size=16") == 0
+    capsys.readouterr()
+    assert small.gptforge("train", "init=best", *WORDS, "dry_run=true") == 0
+    shutil.copytree("runs/base/checkpoints/step-000012", "elsewhere/step-000012")
+    assert small.gptforge("train", "init=elsewhere/step-000012", *WORDS, "train.stop_after=1") == 75
+    assert small.gptforge("train", "config=runs/base", "init=latest") == 2
+    assert "config= brings its own model" in said(capsys)
+    Path("runs/base/checkpoints/best").unlink()
+    assert small.gptforge("train", "init=base/best", *WORDS) == 4
+    assert "has no best checkpoint yet" in said(capsys)
+
+
+def test_info_counts_with_the_tokenizer_of_the_other(capsys):
+    Path("few.txt").write_text("ab\n" * 2000)
+    assert small.gptforge("info", "init=base", "data=few.txt", "json=true") == 0
+    assert json.loads(capsys.readouterr().out)["vocab_size"] == load_model("base").tokenizer.vocab_size
+
+
 def test_a_shorter_context_keeps_the_first_positions():
     assert train("model.block_size=16", "model.dropout=0.1", "optimizer.lr=1e-9", "optimizer.muon_lr=1e-9") == 0
     begun, base = load_model("latest").model, load_model("base").model
@@ -134,6 +153,10 @@ def test_a_model_of_another_program_is_imported_once(capsys):
     assert "imported before" in said(capsys)
     (imported,) = Path("runs").glob("*_import_*")
     assert load_model("latest").config.init == f"{imported}/checkpoints/step-000000"
+    (imported / "checkpoints/step-000000/model.safetensors").write_bytes(b"damaged")
+    before = Path("runs/latest").read_bytes()
+    assert small.gptforge("train", *words, "dry_run=true") == 0
+    assert "imported now" in said(capsys) and Path("runs/latest").read_bytes() == before
 
 
 @pytest.mark.slow
@@ -153,5 +176,7 @@ def test_an_encoder_is_begun_as_one(capsys):
     words = ["train", "init=both", *WORDS]
     assert small.gptforge(*words, "objective=next_token") == 2
     assert "init=both is a model of objective=mlm" in said(capsys)
-    assert small.gptforge(*words) == 0
+    assert small.gptforge(*words, "objective.mask_rate=0.3") == 0
     assert load_model("latest").config.objective.kind == "mlm"
+    assert load_model("latest").config.objective.mask_rate == 0.3
+    assert small.gptforge("eval", "latest", "weights=int8") == 2

@@ -6,13 +6,12 @@ they are, or a mistake that is named.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from gptforge.config import ModelConfig, TrainConfig
 from gptforge.config.saved import load_config, read_saved
 from gptforge.config.schema import Problem, build, config_error, flatten, shown, to_dict
-from gptforge.runs import Run, candidates
+from gptforge.runs import CLAIM, candidates
 
 # Keys of the model that may be others than those that its weights were learnt with
 FREE = (
@@ -39,8 +38,8 @@ def begun_from(tree: dict[str, Any], typed: Typed) -> tuple[dict[str, Any], dict
     go with the weights, CheckpointError for what is no run.
     """
     init = str(tree["init"])
-    newest, run = candidates(init)[0], Run.find(init)
-    base = load_config(TrainConfig, run.config)
+    newest = candidates(init)[0]
+    base = load_config(TrainConfig, newest / CLAIM)
     model = flatten(to_dict(base.model))
     own = _set_beside(flatten(tree["model"]), typed)
     problems = [*_options(init, typed), *_objective(init, base, tree, typed)]
@@ -48,10 +47,11 @@ def begun_from(tree: dict[str, Any], typed: Typed) -> tuple[dict[str, Any], dict
         raise config_error(problems)
     changed: dict[str, Any] = {**tree, "init": str(newest), "model": _nested(model | own)}
     if tree["objective"]["kind"] != base.objective.kind:
-        changed["objective"] = to_dict(base.objective)
+        own_of = {k: v for k, v in tree["objective"].items() if f"objective.{k}" in typed.names}
+        changed["objective"] = to_dict(base.objective) | own_of
     changed["tokenizer"] = to_dict(base.tokenizer) | {"unknown": tree["tokenizer"].get("unknown", "error")}
-    before = read_saved(run.config).get("choices", {})
-    label = str(before.get("model") or Path(run.path).name)
+    before = read_saved(newest / CLAIM).get("choices", {})
+    label = str(before.get("model") or newest.resolve().name)
     return changed, {**typed.choices, "model": label, "tokenizer": base.tokenizer.kind}
 
 

@@ -25,7 +25,7 @@ from gptforge.evals.score import Scores, score
 from gptforge.evals.text import Progress, Reader, Text
 from gptforge.tokenizers.mask import mask_of, without_mask
 
-OF_DECODERS = ("stride", "passages", "ngram_order", "baseline_tokens")  # keys that mean nothing here
+OF_DECODERS = ("stride", "passages", "ngram_order", "baseline_tokens", "weights")  # keys that mean nothing here
 WANTED = {"loss": "cloze_loss", "accuracy_top1": "cloze_top1", "accuracy_top5": "cloze_top5"}
 
 

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from gptforge.errors import CheckpointError, ConfigError, UserError, missing_extra
+from gptforge.runs import RUNS
 
 NAME = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@([\w./-]+))?")
 FILES = ["config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer.json", "tokenizer_config.json",
@@ -16,7 +17,8 @@ FILES = ["config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer.
 
 def is_name(text: str) -> bool:
     """Whether a text could be OWNER/NAME or OWNER/NAME@REVISION; a path that is there is no name."""
-    return NAME.fullmatch(text) is not None and not Path(text).exists() and not Path(text).parent.exists()
+    here = any((root / text).parent.exists() for root in (Path(), RUNS))  # so that it is a path or a run's name
+    return NAME.fullmatch(text) is not None and not here
 
 
 def fetch(text: str) -> Path:

@@ -4,11 +4,13 @@ import contextlib
 import json
 from pathlib import Path
 
-from gptforge.errors import CheckpointError
+from gptforge import durable
+from gptforge.checkpoint import newest_sound
+from gptforge.errors import CheckpointError, UserError
 from gptforge.interop import hub
 from gptforge.interop.as_run import ORIGIN, origin_of, write
 from gptforge.interop.directory import CONFIG
-from gptforge.interop.sources import NAMES, PICKLES, load, path_of
+from gptforge.interop.sources import NAMES, PICKLES, Source, load, path_of
 from gptforge.jsonfile import read_json
 from gptforge.runs import RUNS, Call, Run
 
@@ -29,6 +31,22 @@ def imported(text: str, call: Call) -> tuple[Run, bool]:
     for path in sorted(RUNS.glob("*_import_*"), reverse=True):
         run = Run(path)
         with contextlib.suppress(CheckpointError):
-            if read_json(run.summary, "the summary").get(ORIGIN) == origin and run.steps():
+            if read_json(run.summary, "the summary").get(ORIGIN) == origin and newest_sound(run, 0):
                 return run, False
-    return write(load(text), call)[0], True
+    latest = RUNS / "latest"
+    before = latest.read_bytes() if latest.is_file() else None
+    run = write(_loaded(text), call)[0]
+    if before is not None:  # what was asked for is another run
+        durable.write(latest, before)
+    return run, True
+
+
+def _loaded(text: str) -> Source:
+    """Raises UserError; of what cannot be imported on the way with how it can."""
+    try:
+        return load(text)
+    except UserError as e:
+        if Path(text).suffix not in (".bin", *PICKLES):
+            raise
+        fix = f"gptforge import {text} tokenizer_path=… (pickles with --trust), then the same init= once more"
+        raise type(e)(e.what, where=e.where, fix=fix) from None

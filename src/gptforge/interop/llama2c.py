@@ -61,6 +61,8 @@ def read(path: Path) -> Llama2C:
     tensors: dict[str, Callable[[], Tensor]] = {}
     for name, shape, quantised in _layout(version, config):
         size = math.prod(shape)
+        if quantised and size % group:
+            raise _none(path)
         if quantised:
             length = size + 4 * (size // group)
             tensors[name] = lambda at=start, shape=shape: _grouped(content, at, shape, group)

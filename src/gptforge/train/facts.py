@@ -13,7 +13,9 @@ from gptforge.config.objective import MLM
 from gptforge.config.units import shown_bytes, shown_count
 from gptforge.data.prepare import prepare
 from gptforge.model.cost import active_parameters, cache_bytes, count_parameters, flops_per_token, training_memory
-from gptforge.tokenizers.mask import with_mask
+from gptforge.tokenizers import load_tokenizer
+from gptforge.tokenizers.mask import with_mask, without_mask
+from gptforge.train import initial
 from gptforge.train.decisions import as_trained, dropout, expected_steps, length, micro_batch_size
 from gptforge.train.parts import order_of
 
@@ -29,7 +31,9 @@ def describe(cfg: InfoConfig) -> dict[str, Any]:
     vocab_size = cfg.vocab_size
     windows = None
     if vocab_size is None:
-        dataset = prepare(cfg.data, cfg.tokenizer, clean=cfg.clean)
+        begun = initial.find(cfg.init, {}).path if cfg.init else None
+        own = without_mask(load_tokenizer(begun, cfg.tokenizer.unknown)) if begun else None
+        dataset = prepare(cfg.data, cfg.tokenizer, own, clean=cfg.clean)
         coder = dataset.tokenizer
         vocab_size = (with_mask(coder) if cfg.objective.kind == MLM else coder).vocab_size
         data = {"text": dataset.manifest["label"], "train_tokens": len(dataset.train), "val_tokens": len(dataset.val)}
