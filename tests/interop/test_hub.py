@@ -120,7 +120,7 @@ def test_without_the_package_the_extra_is_named(own_folder, monkeypatch, capsys)
 def test_what_is_a_name(own_folder):
     Path("here").mkdir()
     names = ["a/b", "openai-community/gpt2", "a.b/c_d-1.5", "a/b@main", "a/b@refs/pr/1"]
-    others = ["a", "a/b/c", "/a/b", "./a/b", "here/b", "../a", "a/", "a/b@", "a b/c", "runs/x"]
+    others = ["a", "a/b/c", "/a/b", "./a/b", "here/b", "../a", "a/", "a/b@", "a b/c", "runs/x", "a/best"]
     Path("runs").mkdir()
     assert [name for name in names + others if hub.is_name(name)] == names
     assert sources.path_of("here") == Path("here")

@@ -18,7 +18,7 @@ FILES = ["config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer.
 def is_name(text: str) -> bool:
     """Whether a text could be OWNER/NAME or OWNER/NAME@REVISION; a path that is there is no name."""
     here = any((root / text).parent.exists() for root in (Path(), RUNS))  # so that it is a path or a run's name
-    return NAME.fullmatch(text) is not None and not here
+    return NAME.fullmatch(text) is not None and not here and Path(text).name not in ("best", "latest")
 
 
 def fetch(text: str) -> Path:
